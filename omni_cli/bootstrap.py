@@ -1,12 +1,19 @@
 """Wires services to adapters: one lazy object. Each part is imported and made where it is first
-needed, so that a command pays for what it uses and for nothing else."""
+needed, so that a command pays for what it uses and for nothing else.
+
+``_money.usage.UsageService`` is ``UsageService`` of ``services/money/usage.py``, which is imported
+when the expression is reached.
+"""
+
+from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from omni_cli import config as settings
 from omni_cli import system
@@ -15,109 +22,113 @@ from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.tasks import WEEKDAYS
 from omni_cli.ports import Clock
 
+
+class _Room:
+    """A package; each of its modules is imported when a part first needs it."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def __getattr__(self, name: str) -> ModuleType:
+        module = import_module(f"{self._package}.{name}")
+        setattr(self, name, module)
+        return module
+
+
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from omni_cli import catalog as _catalog
+    from omni_cli import importers as _importers
+    from omni_cli import keys as _keys
+    from omni_cli import providers as _providers
     from omni_cli import repositories
+    from omni_cli import store as _store
+    from omni_cli import wire as _wire
     from omni_cli.domain.latency import SpeedOf
     from omni_cli.domain.quality import PriorLookup, QualityTable
-    from omni_cli.importers.logs import Logs
-    from omni_cli.keys.access import KeyAccess
-    from omni_cli.keys.addresses import Addresses
     from omni_cli.ports import Fetcher
-    from omni_cli.providers.http import HttpTransport
-    from omni_cli.providers.presets import Preset
     from omni_cli.records import StoreFacts
-    from omni_cli.repositories import (
-        Adjustments,
-        Advice,
-        Answers,
-        Assignments,
-        Audit,
-        Breakers,
-        Budgets,
-        ClientKeys,
-        Comparisons,
-        Conversations,
-        Discoveries,
-        Glance,
-        HealthWindows,
-        Imports,
-        Learning,
-        Ledger,
-        LogFiles,
-        Models,
-        Providers,
-        Rebuild,
-        Reports,
-        Rollups,
-        Sessions,
-        Store,
-        Writer,
-    )
-    from omni_cli.services.engine.batches import BatchService
-    from omni_cli.services.engine.chat import ChatService
-    from omni_cli.services.engine.health import HealthRecorder
-    from omni_cli.services.engine.model_classifier import ModelClassifier
-    from omni_cli.services.engine.names import Names
-    from omni_cli.services.engine.own import Steps, Tools
-    from omni_cli.services.engine.recovery import Recovery
-    from omni_cli.services.engine.routing import RoutingService
-    from omni_cli.services.fleet.apply import FleetApplier
-    from omni_cli.services.fleet.browse import Browser
-    from omni_cli.services.fleet.connection_test import ConnectionTester
-    from omni_cli.services.fleet.describe import ProviderDocuments
-    from omni_cli.services.fleet.discovery import DiscoveryService
-    from omni_cli.services.fleet.fleet import FleetService
-    from omni_cli.services.fleet.history import History
-    from omni_cli.services.fleet.listing import Lister
-    from omni_cli.services.fleet.organisation import Eyes, OrgModels, OrgProviders
-    from omni_cli.services.fleet.probes import Prober
-    from omni_cli.services.fleet.provider_maker import ProviderMaker
-    from omni_cli.services.fleet.role_switch import RoleSwitcher
-    from omni_cli.services.fleet.setup import Found, Proposal
-    from omni_cli.services.fleet.slots import Slots
-    from omni_cli.services.fleet.sync import SyncService
-    from omni_cli.services.judge.abtest import AbTests
-    from omni_cli.services.judge.advice import AdviceService
-    from omni_cli.services.judge.advice_document import Telling
-    from omni_cli.services.judge.alerts import Alert, Alerter
-    from omni_cli.services.judge.compare import CompareService
-    from omni_cli.services.judge.compare_report import CompareReports
-    from omni_cli.services.judge.deploys import Deploys
-    from omni_cli.services.judge.diagnosis import Diagnosis
-    from omni_cli.services.judge.drift import DriftService
-    from omni_cli.services.judge.health_report import CheckRecorder, FleetHealth, HealthReporter
-    from omni_cli.services.judge.maintenance import MaintenanceService, ReportZone
-    from omni_cli.services.judge.metrics import MetricsService
-    from omni_cli.services.judge.monthly import MonthlyReports
-    from omni_cli.services.judge.optimize import Optimizer
-    from omni_cli.services.judge.proof import Prover
-    from omni_cli.services.judge.rating import Ratings
-    from omni_cli.services.judge.shadow import ShadowService
-    from omni_cli.services.judge.spec_documents import SpecDocuments
-    from omni_cli.services.money.activity import ActivityService
-    from omni_cli.services.money.budget_admin import BudgetAdmin
-    from omni_cli.services.money.costs import CostService
-    from omni_cli.services.money.export import ExportService
-    from omni_cli.services.money.held import HeldMoney
-    from omni_cli.services.money.importing import Importing
-    from omni_cli.services.money.ledger_names import LedgerNames
-    from omni_cli.services.money.receipt import ReceiptService
-    from omni_cli.services.money.reconciling import Reconciling
-    from omni_cli.services.money.reprice import Repricing
-    from omni_cli.services.money.savings import SavingsService
-    from omni_cli.services.money.sessions import SessionService
-    from omni_cli.services.money.statusline import Status
-    from omni_cli.services.money.usage import UsageService
-    from omni_cli.store.dumps import Dumps
-    from omni_cli.store.late_ledger import LateLedger
-    from omni_cli.store.limits import LimitStore
-    from omni_cli.store.move import Mover
-    from omni_cli.store.port import Store as Database
+    from omni_cli.services import engine as _engine
+    from omni_cli.services import fleet as _fleet
+    from omni_cli.services import judge as _judge
+    from omni_cli.services import money as _money
+
+    # Their modules, so that types are known: many to a line, for nobody reads them.
+    # isort: off
+    # fmt: off
+    import omni_cli.catalog.load, omni_cli.catalog.priors, omni_cli.catalog.speeds
+    import omni_cli.catalog.update
+    import omni_cli.importers.logs, omni_cli.importers.names
+    import omni_cli.keys.access, omni_cli.keys.addresses, omni_cli.keys.sources
+    import omni_cli.providers.finding, omni_cli.providers.http, omni_cli.providers.presets
+    import omni_cli.services.engine.answer_cache, omni_cli.services.engine.batches
+    import omni_cli.services.engine.chat, omni_cli.services.engine.fresh_breakers
+    import omni_cli.services.engine.health, omni_cli.services.engine.model_classifier
+    import omni_cli.services.engine.names, omni_cli.services.engine.own
+    import omni_cli.services.engine.own_scores, omni_cli.services.engine.quality
+    import omni_cli.services.engine.recovery, omni_cli.services.engine.routing
+    import omni_cli.services.fleet.apply, omni_cli.services.fleet.browse
+    import omni_cli.services.fleet.catalogue, omni_cli.services.fleet.connection_test
+    import omni_cli.services.fleet.describe, omni_cli.services.fleet.discovery
+    import omni_cli.services.fleet.fleet, omni_cli.services.fleet.fleet_document
+    import omni_cli.services.fleet.history, omni_cli.services.fleet.listing
+    import omni_cli.services.fleet.organisation, omni_cli.services.fleet.probes
+    import omni_cli.services.fleet.provider_maker, omni_cli.services.fleet.role_switch
+    import omni_cli.services.fleet.setup, omni_cli.services.fleet.slots
+    import omni_cli.services.fleet.sync
+    import omni_cli.services.judge.abtest, omni_cli.services.judge.advice
+    import omni_cli.services.judge.advice_candidates, omni_cli.services.judge.advice_document
+    import omni_cli.services.judge.alerts, omni_cli.services.judge.compare
+    import omni_cli.services.judge.compare_report, omni_cli.services.judge.deploys
+    import omni_cli.services.judge.diagnosis, omni_cli.services.judge.drift
+    import omni_cli.services.judge.health_report, omni_cli.services.judge.maintenance
+    import omni_cli.services.judge.metrics, omni_cli.services.judge.monthly
+    import omni_cli.services.judge.optimize, omni_cli.services.judge.proof
+    import omni_cli.services.judge.rating, omni_cli.services.judge.shadow
+    import omni_cli.services.judge.spec_documents
+    import omni_cli.services.money.activity, omni_cli.services.money.budget_admin
+    import omni_cli.services.money.costs, omni_cli.services.money.export
+    import omni_cli.services.money.held, omni_cli.services.money.importing
+    import omni_cli.services.money.ledger_names, omni_cli.services.money.prices
+    import omni_cli.services.money.receipt, omni_cli.services.money.reconciling
+    import omni_cli.services.money.reprice, omni_cli.services.money.savings
+    import omni_cli.services.money.sessions, omni_cli.services.money.statusline
+    import omni_cli.services.money.usage
+    import omni_cli.store.abtests, omni_cli.store.adjustments, omni_cli.store.advice
+    import omni_cli.store.answer_cache, omni_cli.store.assignments, omni_cli.store.audit
+    import omni_cli.store.batches, omni_cli.store.breakers, omni_cli.store.budgets
+    import omni_cli.store.comparisons, omni_cli.store.connection, omni_cli.store.conversations
+    import omni_cli.store.deploys, omni_cli.store.discoveries, omni_cli.store.dumps
+    import omni_cli.store.gateway_keys, omni_cli.store.git_clone, omni_cli.store.glance
+    import omni_cli.store.health_windows, omni_cli.store.history, omni_cli.store.imports
+    import omni_cli.store.late_ledger, omni_cli.store.learning, omni_cli.store.leases
+    import omni_cli.store.limits, omni_cli.store.maintenance, omni_cli.store.models
+    import omni_cli.store.move, omni_cli.store.port, omni_cli.store.postgres
+    import omni_cli.store.providers, omni_cli.store.rebuild, omni_cli.store.reports
+    import omni_cli.store.rollups, omni_cli.store.sessions, omni_cli.store.shadows
+    import omni_cli.store.writer
+    import omni_cli.wire.registry
+    # fmt: on
+    # isort: on
+else:
+    _catalog, _importers = _Room("omni_cli.catalog"), _Room("omni_cli.importers")
+    _keys, _providers = _Room("omni_cli.keys"), _Room("omni_cli.providers")
+    _store, _wire = _Room("omni_cli.store"), _Room("omni_cli.wire")
+    _engine, _fleet = _Room("omni_cli.services.engine"), _Room("omni_cli.services.fleet")
+    _judge, _money = _Room("omni_cli.services.judge"), _Room("omni_cli.services.money")
+
+_Part = TypeVar("_Part")
 
 _CATALOGUE_KEY, _CHECKED_KEY = "catalogue", "catalogue_checked"
 _DATABASES = ("postgresql://", "postgres://")
 #: What ``refresh`` leaves beside all that is the store's: it does not rest on what may change.
 _LASTING = ("transport", "calls", "steps", "system_models")
+
+
+def _stored(make: Callable[[_store.port.Store], _Part]) -> cached_property[_Part]:
+    """A part that is a family of the store's tables."""
+    return cached_property(lambda app: make(app._db))
 
 
 def _to_toml(document: dict[str, Any]) -> str:
@@ -218,12 +229,12 @@ class App:
     # --- the store and its table families --------------------------------------------------------
 
     @property
-    def store(self) -> "Store":
+    def store(self) -> repositories.Store:
         """The store, with the bundled catalogue in it."""
         return self._db
 
     @cached_property
-    def _db(self) -> "Database":
+    def _db(self) -> _store.port.Store:
         store = self._open()
         self._seed(store)
         return store
@@ -233,15 +244,14 @@ class App:
         """Of the database that holds the store; "" where that is a file of this machine."""
         return settings.database_url(self.paths, self.env)
 
-    def _open(self, *, moving: bool = False) -> "Database":
+    def _open(self, *, moving: bool = False) -> _store.port.Store:
         durable = self._durable
         if url := self.database_url:
-            from omni_cli.store.postgres import PostgresStore
+            return _store.postgres.PostgresStore(
+                url, self.paths.data, env=self.env, durable=durable, moving=moving
+            )
 
-            return PostgresStore(url, self.paths.data, env=self.env, durable=durable, moving=moving)
-        from omni_cli.store.connection import SqliteStore
-
-        return SqliteStore(self.paths.store, durable=durable, moving=moving)
+        return _store.connection.SqliteStore(self.paths.store, durable=durable, moving=moving)
 
     @property
     def store_name(self) -> str:
@@ -250,41 +260,57 @@ class App:
 
     def _name_of(self, place: str) -> str:
         if place.startswith(_DATABASES):
-            from omni_cli.store.postgres import named
-
-            return named(place, self.env)
+            return _store.postgres.named(place, self.env)
         return str(Path(place).expanduser().absolute())
 
-    def _seed(self, store: "Database") -> None:
+    def _seed(self, store: _store.port.Store) -> None:
         from omni_cli.catalog import stamp
 
         current = stamp()
         if store.get_meta(_CATALOGUE_KEY) == current:
             return
-        from omni_cli.catalog.load import load_catalog
-        from omni_cli.services.fleet.catalogue import seed
-        from omni_cli.store.models import ModelStore
-        from omni_cli.store.rollups import ZONE_KEY
 
         with store.transaction():
             if store.get_meta(_CATALOGUE_KEY) == current:
                 return
-            catalogue = load_catalog()
-            seed(ModelStore(store), catalogue, now_ms=self.now_ms())
+            catalogue = _catalog.load.load_catalog()
+            _fleet.catalogue.seed(_store.models.ModelStore(store), catalogue, now_ms=self.now_ms())
             store.set_meta(_CHECKED_KEY, catalogue.checked)
             store.set_meta(_CATALOGUE_KEY, current)
-            if store.get_meta(ZONE_KEY) is None:
-                store.set_meta(ZONE_KEY, self.zone)
+            if store.get_meta(_store.rollups.ZONE_KEY) is None:
+                store.set_meta(_store.rollups.ZONE_KEY, self.zone)
+
+    # What is called "every" has also what is organisations'.
+    every_provider = _stored(lambda db: _store.providers.ProviderStore(db))
+    every_model = _stored(lambda db: _store.models.ModelStore(db))
+    every_assignment = _stored(lambda db: _store.assignments.AssignmentStore(db))
+    audit = _stored(lambda db: _store.audit.AuditStore(db))
+    rollups = _stored(lambda db: _store.rollups.RollupStore(db))
+    every_report = _stored(lambda db: _store.reports.ReportStore(db))
+    rebuild = _stored(lambda db: _store.rebuild.RollupRebuild(db))
+    every_budget = _stored(lambda db: _store.budgets.BudgetStore(db))
+    glance = _stored(lambda db: _store.glance.GlanceStore(db))
+    every_client_key = _stored(lambda db: _store.gateway_keys.GatewayKeyStore(db))
+    stored_advice = _stored(lambda db: _store.advice.AdviceStore(db))
+    stored_breakers = _stored(lambda db: _store.breakers.BreakerStore(db))
+    imports = _stored(lambda db: _store.imports.ImportStore(db))
+    log_files = _stored(lambda db: _store.imports.LogFileStore(db))
+    sessions = _stored(lambda db: _store.sessions.SessionStore(db))
+    adjustments = _stored(lambda db: _store.adjustments.AdjustmentStore(db))
+    learning = _stored(lambda db: _store.learning.LearningStore(db))
+    conversations = _stored(lambda db: _store.conversations.ConversationStore(db))
+    windows = _stored(lambda db: _store.health_windows.HealthWindowStore(db))
+    discoveries = _stored(lambda db: _store.discoveries.DiscoveryStore(db))
+    comparisons = _stored(lambda db: _store.comparisons.ComparisonStore(db))
+    answers = _stored(lambda db: _store.answer_cache.AnswerCacheStore(db))
+    deploy_store = _stored(lambda db: _store.deploys.DeployStore(db))
 
     @cached_property
-    def _eyes(self) -> "Eyes":
-        from omni_cli.services.fleet.organisation import Eyes, check_org
-
-        return Eyes(check_org(self.org) if self.org else "")
+    def _eyes(self) -> _fleet.organisation.Eyes:
+        return _fleet.organisation.Eyes(_fleet.organisation.check_org(self.org) if self.org else "")
 
     def organisations(self) -> set[str]:
         """All that anything here was made for, or used by."""
-        from omni_cli.services.fleet.organisation import whose
 
         used = self.every_report.totals(0, 99_999_999, ("org",), {})
         kept = [item.slug for item in self.every_provider.all()]
@@ -293,36 +319,13 @@ class App:
         return {
             *(org for (org,) in used),
             *(key.org or "" for key in self.every_client_key.all()),
-            *(whose(name) for name in kept),
+            *(_fleet.organisation.whose(name) for name in kept),
             *(budget.value for budget in self.every_budget.all() if budget.scope == "org"),
         } - {""}
 
     @cached_property
-    def every_provider(self) -> "Providers":
-        """Also those of organisations."""
-        from omni_cli.store.providers import ProviderStore
-
-        return ProviderStore(self._db)
-
-    @cached_property
-    def every_model(self) -> "Models":
-        """Also those of organisations."""
-        from omni_cli.store.models import ModelStore
-
-        return ModelStore(self._db)
-
-    @cached_property
-    def every_assignment(self) -> "Assignments":
-        """Also those of organisations."""
-        from omni_cli.store.assignments import AssignmentStore
-
-        return AssignmentStore(self._db)
-
-    @cached_property
-    def providers(self) -> "OrgProviders":
-        from omni_cli.services.fleet.organisation import OrgProviders
-
-        return OrgProviders(
+    def providers(self) -> _fleet.organisation.OrgProviders:
+        return _fleet.organisation.OrgProviders(
             self.every_provider,
             self._eyes,
             lambda: self.config.general.org_private_addresses,
@@ -330,149 +333,74 @@ class App:
         )
 
     @cached_property
-    def models(self) -> "OrgModels":
-        from omni_cli.services.fleet.organisation import OrgModels
-
-        return OrgModels(self.every_model, self.providers)
+    def models(self) -> _fleet.organisation.OrgModels:
+        return _fleet.organisation.OrgModels(self.every_model, self.providers)
 
     @cached_property
-    def assignments(self) -> "Assignments":
-        from omni_cli.services.fleet.organisation import OrgAssignments
-
-        return OrgAssignments(self.every_assignment, self.models, self._eyes)
+    def assignments(self) -> repositories.Assignments:
+        return _fleet.organisation.OrgAssignments(self.every_assignment, self.models, self._eyes)
 
     @cached_property
-    def audit(self) -> "Audit":
-        from omni_cli.store.audit import AuditStore
-
-        return AuditStore(self._db)
-
-    @cached_property
-    def rollups(self) -> "Rollups":
-        from omni_cli.store.rollups import RollupStore
-
-        return RollupStore(self._db)
-
-    @cached_property
-    def every_report(self) -> "Reports":
-        from omni_cli.store.reports import ReportStore
-
-        return ReportStore(self._db)
-
-    @cached_property
-    def reports(self) -> "Reports":
+    def reports(self) -> repositories.Reports:
         if not self.org:
             return self.every_report
-        from omni_cli.services.fleet.organisation import OrgReports
 
-        return OrgReports(self.every_report, self.org)
-
-    @cached_property
-    def rebuild(self) -> "Rebuild":
-        from omni_cli.store.rebuild import RollupRebuild
-
-        return RollupRebuild(self._db)
+        return _fleet.organisation.OrgReports(self.every_report, self.org)
 
     @cached_property
-    def every_budget(self) -> "Budgets":
-        from omni_cli.store.budgets import BudgetStore
-
-        return BudgetStore(self._db)
-
-    @cached_property
-    def budgets(self) -> "Budgets":
+    def budgets(self) -> repositories.Budgets:
         if not self.org:
             return self.every_budget
-        from omni_cli.services.fleet.organisation import OrgBudgets
 
-        return OrgBudgets(self.every_budget, self.client_keys, self._eyes)
+        return _fleet.organisation.OrgBudgets(self.every_budget, self.client_keys, self._eyes)
 
     @property
-    def ledger(self) -> "Ledger":
+    def ledger(self) -> repositories.Ledger:
         return self._ledger
 
     @cached_property
-    def _ledger(self) -> "LateLedger":
-        from omni_cli.store.late_ledger import LateLedger
-
-        ledger = LateLedger(self._db)
+    def _ledger(self) -> _store.late_ledger.LateLedger:
+        ledger = _store.late_ledger.LateLedger(self._db)
         ledger.catch_up()
         return ledger
 
     @cached_property
-    def writer(self) -> "Writer":
+    def writer(self) -> repositories.Writer:
         """What calls are written through. It does not wait for locks from now on."""
-        from omni_cli.store.leases import AWAY_S, STRICT_S
-        from omni_cli.store.writer import Writer
 
         serves = self.config.store.when_away == "slices"
-        return Writer(self._db, self._ledger, away_s=AWAY_S if serves else STRICT_S)
+        return _store.writer.Writer(
+            self._db,
+            self._ledger,
+            away_s=_store.leases.AWAY_S if serves else _store.leases.STRICT_S,
+        )
 
     @cached_property
-    def glance(self) -> "Glance":
-        from omni_cli.store.glance import GlanceStore
-
-        return GlanceStore(self._db)
-
-    @cached_property
-    def every_client_key(self) -> "ClientKeys":
-        from omni_cli.store.gateway_keys import GatewayKeyStore
-
-        return GatewayKeyStore(self._db)
-
-    @cached_property
-    def client_keys(self) -> "ClientKeys":
+    def client_keys(self) -> repositories.ClientKeys:
         if not self.org:
             return self.every_client_key
-        from omni_cli.services.fleet.organisation import OrgClientKeys
 
-        return OrgClientKeys(self.every_client_key, self._eyes)
+        return _fleet.organisation.OrgClientKeys(self.every_client_key, self._eyes)
 
-    @cached_property
-    def stored_advice(self) -> "Advice":
-        from omni_cli.store.advice import AdviceStore
-
-        return AdviceStore(self._db)
-
-    @cached_property
-    def stored_breakers(self) -> "Breakers":
-        from omni_cli.store.breakers import BreakerStore
-
-        return BreakerStore(self._db)
-
-    def store_facts(self) -> "StoreFacts":
+    def store_facts(self) -> StoreFacts:
         """A look at the store from outside: it may be missing, or broken."""
         if url := self.database_url:
-            from omni_cli.store import postgres
+            return _store.postgres.examine(url, self.env)
 
-            return postgres.examine(url, self.env)
-        from omni_cli.store.maintenance import examine
-
-        return examine(self.paths.store)
+        return _store.maintenance.examine(self.paths.store)
 
     def unwritable(self) -> str:
         """What to do where nothing can be kept; "" where it can."""
-        from omni_cli.store.connection import UNWRITABLE_HINT, can_write
 
-        return "" if can_write(self.paths.store) else UNWRITABLE_HINT
-
-    @cached_property
-    def imports(self) -> "Imports":
-        from omni_cli.store.imports import ImportStore
-
-        return ImportStore(self._db)
+        return (
+            ""
+            if _store.connection.can_write(self.paths.store)
+            else _store.connection.UNWRITABLE_HINT
+        )
 
     @cached_property
-    def log_files(self) -> "LogFiles":
-        from omni_cli.store.imports import LogFileStore
-
-        return LogFileStore(self._db)
-
-    @cached_property
-    def logs(self) -> "Logs":
-        from omni_cli.importers.logs import Logs
-
-        return Logs(
+    def logs(self) -> _importers.logs.Logs:
+        return _importers.logs.Logs(
             importing=lambda: self.importing,
             log_files=self.log_files,
             home=Path(self.env.get("HOME") or Path.home()),
@@ -480,77 +408,23 @@ class App:
             clock=self.clock,
         )
 
-    @cached_property
-    def sessions(self) -> "Sessions":
-        from omni_cli.store.sessions import SessionStore
-
-        return SessionStore(self._db)
-
-    @cached_property
-    def adjustments(self) -> "Adjustments":
-        from omni_cli.store.adjustments import AdjustmentStore
-
-        return AdjustmentStore(self._db)
-
-    @cached_property
-    def learning(self) -> "Learning":
-        from omni_cli.store.learning import LearningStore
-
-        return LearningStore(self._db)
-
-    @cached_property
-    def conversations(self) -> "Conversations":
-        from omni_cli.store.conversations import ConversationStore
-
-        return ConversationStore(self._db)
-
-    @cached_property
-    def windows(self) -> "HealthWindows":
-        from omni_cli.store.health_windows import HealthWindowStore
-
-        return HealthWindowStore(self._db)
-
-    @cached_property
-    def discoveries(self) -> "Discoveries":
-        from omni_cli.store.discoveries import DiscoveryStore
-
-        return DiscoveryStore(self._db)
-
-    @cached_property
-    def comparisons(self) -> "Comparisons":
-        from omni_cli.store.comparisons import ComparisonStore
-
-        return ComparisonStore(self._db)
-
-    @cached_property
-    def answers(self) -> "Answers":
-        from omni_cli.store.answer_cache import AnswerCacheStore
-
-        return AnswerCacheStore(self._db)
-
     # --- keys, addresses, what this machine has --------------------------------------------------
 
     @cached_property
-    def presets(self) -> "Mapping[str, Preset]":
+    def presets(self) -> Mapping[str, _providers.presets.Preset]:
         """Well-known providers by slug."""
-        from omni_cli.providers.presets import PRESETS
-
-        return PRESETS
+        return _providers.presets.PRESETS
 
     @cached_property
-    def addresses(self) -> "Addresses":
-        from omni_cli.keys.addresses import Addresses
-
+    def addresses(self) -> _keys.addresses.Addresses:
         usual = {slug: preset.base_url for slug, preset in self.presets.items()}
-        return Addresses(usual, self.env, self.store)
+        return _keys.addresses.Addresses(usual, self.env, self.store)
 
     @cached_property
-    def keys(self) -> "KeyAccess":
-        from omni_cli.keys.access import KeyAccess, OrgKeyAccess
-
-        kind: Callable[..., KeyAccess] = KeyAccess
+    def keys(self) -> _keys.access.KeyAccess:
+        kind: Callable[..., _keys.access.KeyAccess] = _keys.access.KeyAccess
         if self.org:
-            kind = partial(OrgKeyAccess, self.org)
+            kind = partial(_keys.access.OrgKeyAccess, self.org)
         return kind(
             self.providers,
             self.addresses,
@@ -561,65 +435,60 @@ class App:
         )
 
     @cached_property
-    def breakers(self) -> "Breakers":
-        from omni_cli.services.engine.fresh_breakers import FreshBreakers
+    def breakers(self) -> repositories.Breakers:
+        return _engine.fresh_breakers.FreshBreakers(
+            self.stored_breakers, lambda slug: self.keys.digest(slug)
+        )
 
-        return FreshBreakers(self.stored_breakers, lambda slug: self.keys.digest(slug))
-
-    def find_providers(self, *, local: bool = True) -> "list[Found]":
+    def find_providers(self, *, local: bool = True) -> list[_fleet.setup.Found]:
         """What this machine could use (see ``Finder.find``). Raises ConfigError."""
-        from omni_cli.keys.addresses import SERVE_PORT
-        from omni_cli.providers.finding import Finder
-        from omni_cli.wire.registry import adapter
-
-        return Finder(
+        return _providers.finding.Finder(
             there={provider.slug: provider for provider in self.providers.all()},
             keys=self.keys,
             addresses=self.addresses,
             env=self.env,
             fetcher=lambda: self.transport,
             ask=lambda provider, limit_s: self.lister.prepare(provider, timeout_s=limit_s),
-            words=adapter("openai"),
-            own_port=SERVE_PORT,
+            words=_wire.registry.adapter("openai"),
+            own_port=_keys.addresses.SERVE_PORT,
             note=self.note,
         ).find(local=local)
 
-    def propose_fleet(self, found: "Sequence[Found]") -> "Proposal":
+    def propose_fleet(self, found: Sequence[_fleet.setup.Found]) -> _fleet.setup.Proposal:
         """What ``omni init`` would set up."""
-        from omni_cli.catalog.load import load_catalog
-        from omni_cli.catalog.priors import load_priors
-        from omni_cli.services.fleet.setup import proposal_for
-
-        return proposal_for(
+        return _fleet.setup.proposal_for(
             found,
             providers=self.providers,
             models=self.models,
             assignments=self.assignments,
-            deprecated=[entry.info for entry in load_catalog().models if entry.deprecated],
+            deprecated=[
+                entry.info for entry in _catalog.load.load_catalog().models if entry.deprecated
+            ],
             prior_with=self.priors,
-            tasks=load_priors().types,
+            tasks=_catalog.priors.load_priors().types,
             now_ms=self.now_ms(),
         )
 
-    def propose_slots(self, agent: str) -> "Slots":
+    def propose_slots(self, agent: str) -> _fleet.slots.Slots:
         """Roles and rules for the usual jobs within an agent's session, from the fleet at hand.
 
         Raises UsageError: no such agent; NoRoute: no active model is known to call tools.
         """
-        from omni_cli.catalog.priors import load_priors
-        from omni_cli.services.fleet.setup import Chooser
-        from omni_cli.services.fleet.slots import agent_named, propose_slots
-        from omni_cli.services.money.prices import PriceBook
 
-        prices = PriceBook(self.models, now_ms=self.now_ms())
+        prices = _money.prices.PriceBook(self.models, now_ms=self.now_ms())
         active = [model for model in self.routing.active_models() if model.chats]
         prices.load(model.id for model in active)
         protocols = {provider.slug: provider.protocol for provider in self.providers.all()}
 
-        return propose_slots(
-            agent_named(agent),
+        return _fleet.slots.propose_slots(
+            _fleet.slots.agent_named(agent),
             active,
-            Chooser(prices.of, self.priors(), load_priors().types, lambda _provider, _model: False),
+            _fleet.setup.Chooser(
+                prices.of,
+                self.priors(),
+                _catalog.priors.load_priors().types,
+                lambda _provider, _model: False,
+            ),
             lambda slug: protocols[slug],
             self.assignments.rules(),
             frozenset(role.name for role in self.assignments.roles()),
@@ -628,9 +497,7 @@ class App:
     @property
     def catalogue_checked(self) -> str:
         """The ISO date on which the catalogue's prices were read at their source."""
-        from omni_cli.catalog.load import load_catalog
-
-        return self.store.get_meta(_CHECKED_KEY) or load_catalog().checked
+        return self.store.get_meta(_CHECKED_KEY) or _catalog.load.load_catalog().checked
 
     def update_catalogue(self, file: Path | None, url: str | None = None) -> dict[str, Any]:
         """Newer models and prices from a file or the network, all of it or nothing.
@@ -640,32 +507,30 @@ class App:
             ProviderError: the network or the server failed.
             ConfigError: the data is not usable.
         """
-        from omni_cli.catalog.update import contents, download, update
-        from omni_cli.services.money.prices import utc_day
-        from omni_cli.wire.registry import adapter
 
-        data = contents(file) if file else download(self.transport, adapter("openai"), url)
-        today = utc_day(self.now_ms())
+        data = (
+            _catalog.update.contents(file)
+            if file
+            else _catalog.update.download(self.transport, _wire.registry.adapter("openai"), url)
+        )
+        today = _money.prices.utc_day(self.now_ms())
         with self.store.transaction():
-            report = update(self.models, data, today=today, now_ms=self.now_ms())
+            report = _catalog.update.update(self.models, data, today=today, now_ms=self.now_ms())
             self.store.set_meta(_CHECKED_KEY, today)
         return report
 
     # --- the fleet: changed, deployed, routed, browsed -------------------------------------------
 
     @cached_property
-    def names(self) -> "Names":
-        from omni_cli.services.engine.names import Names
-
-        return Names(self.providers, self.models, self.assignments)
+    def names(self) -> _engine.names.Names:
+        return _engine.names.Names(self.providers, self.models, self.assignments)
 
     @cached_property
-    def fleet(self) -> "FleetService":
-        from omni_cli.services.fleet.fleet import FleetService
+    def fleet(self) -> _fleet.fleet.FleetService:
 
         # Without an organisation the fleet is all of it: what it is written down as holds
         # everything, and its owner may change what is an organisation's.
-        return FleetService(
+        return _fleet.fleet.FleetService(
             providers=self.providers if self.org else self.every_provider,
             models=self.models if self.org else self.every_model,
             assignments=self.assignments if self.org else self.every_assignment,
@@ -682,39 +547,30 @@ class App:
 
     def whole_fleet(self) -> dict[str, Any]:
         """What a revision keeps: everybody's, and each organisation's."""
-        from omni_cli.services.fleet.fleet_document import fleet_document
-
-        return fleet_document(
+        return _fleet.fleet_document.fleet_document(
             self.every_provider, self.every_model, self.every_assignment, self.every_budget
         )
 
     @cached_property
-    def provider_maker(self) -> "ProviderMaker":
+    def provider_maker(self) -> _fleet.provider_maker.ProviderMaker:
         """New providers, as far as they are known."""
-        from omni_cli.services.fleet.provider_maker import ProviderMaker
-
-        return ProviderMaker(
+        return _fleet.provider_maker.ProviderMaker(
             self.presets, self.addresses.proposed, self.keys.place, variables=not self.org
         )
 
     @cached_property
     def system_models(self) -> Mapping[str, ModelInfo]:
         """The catalogue's models by id, as a store has them that nobody touched."""
-        from omni_cli.catalog.load import load_catalog
-        from omni_cli.services.fleet.catalogue import system_models
-
-        return system_models(load_catalog())
+        return _fleet.catalogue.system_models(_catalog.load.load_catalog())
 
     @cached_property
-    def applier(self) -> "FleetApplier":
-        from omni_cli.services.fleet.apply import FleetApplier
-
+    def applier(self) -> _fleet.apply.FleetApplier:
         if self.org:
             raise UsageError(
                 f"the fleet as one document is everybody's: {self.org} cannot have or apply it",
                 hint="leave --org and OMNI_ORG away",
             )
-        return FleetApplier(
+        return _fleet.apply.FleetApplier(
             fleet=self.fleet,
             providers=self.every_provider,
             models=self.every_model,
@@ -724,32 +580,25 @@ class App:
         )
 
     @cached_property
-    def history(self) -> "History":
-        from omni_cli.services.fleet.history import History
-
-        return History(audit=self.audit, applier=self.applier)
+    def history(self) -> _fleet.history.History:
+        return _fleet.history.History(audit=self.audit, applier=self.applier)
 
     @cached_property
-    def health(self) -> "HealthRecorder":
-        from omni_cli.services.engine.health import HealthRecorder
-
-        return HealthRecorder(
+    def health(self) -> _engine.health.HealthRecorder:
+        return _engine.health.HealthRecorder(
             self.breakers, self.clock, lambda: self.config.routing.failover_error_rate
         )
 
     @cached_property
-    def routing(self) -> "RoutingService":
-        from omni_cli.services.engine.quality import TableQuality
-        from omni_cli.services.engine.routing import RoutingService
-
-        return RoutingService(
+    def routing(self) -> _engine.routing.RoutingService:
+        return _engine.routing.RoutingService(
             providers=self.providers,
             models=self.models,
             assignments=self.assignments,
             learning=self.learning,
             breakers=self.breakers,
             has_key=self.keys.has,
-            quality=TableQuality.load(self.learning, self.priors()),
+            quality=_engine.quality.TableQuality.load(self.learning, self.priors()),
             clock=self.clock,
             consent=self.config.routing.consent,
             budgets=lambda at_ms: self.budgets.of_models(at_ms),
@@ -757,23 +606,18 @@ class App:
         )
 
     @cached_property
-    def speeds(self) -> "SpeedOf":
+    def speeds(self) -> SpeedOf:
         """How fast models are before they were measured."""
-        from omni_cli.catalog.speeds import load_speeds
-
-        return load_speeds()
+        return _catalog.speeds.load_speeds()
 
     @cached_property
-    def browser(self) -> "Browser":
+    def browser(self) -> _fleet.browse.Browser:
         """Models with price, quality and measured use, for lists."""
         from omni_cli.domain.quality import NO_EVIDENCE, family_key
         from omni_cli.domain.tasks import TASK_TYPES
-        from omni_cli.services.engine.quality import TableQuality
-        from omni_cli.services.fleet.browse import Browser
-        from omni_cli.services.money.prices import PriceBook
 
         priors = self.priors()
-        judge = TableQuality.load(self.learning, priors)
+        judge = _engine.quality.TableQuality.load(self.learning, priors)
         evenly = dict.fromkeys(TASK_TYPES, 1.0)
         rated = {family_key(model) for _, model in judge.table.observed}
 
@@ -784,52 +628,47 @@ class App:
             ((mean, _, basis),) = judge(evenly, [model_id])
             return mean, basis
 
-        prices = PriceBook(self.models, now_ms=self.now_ms())
+        prices = _money.prices.PriceBook(self.models, now_ms=self.now_ms())
         # What everybody's calls were like is not counted by organisation.
-        return Browser(prices, quality, {} if self.org else self.learning.stats(), self.speeds)
+        return _fleet.browse.Browser(
+            prices, quality, {} if self.org else self.learning.stats(), self.speeds
+        )
 
-    def priors(self, listed: Mapping[str, float] | None = None) -> "PriorLookup":
+    def priors(self, listed: Mapping[str, float] | None = None) -> PriorLookup:
         """Where quality starts: the user's own scores, what was published, what size suggests.
 
         Args:
             listed: sizes of models that are not in the store yet, in billions, by id.
         """
-        from omni_cli.catalog.priors import load_priors
-        from omni_cli.services.engine.own_scores import with_own_scores, with_sizes
 
-        priors = load_priors()
-        known = with_sizes(priors.lookup, priors.weak, self.models.sizes() | dict(listed or {}))
-        return with_own_scores(known, self.models.own_scores())
+        priors = _catalog.priors.load_priors()
+        known = _engine.own_scores.with_sizes(
+            priors.lookup, priors.weak, self.models.sizes() | dict(listed or {})
+        )
+        return _engine.own_scores.with_own_scores(known, self.models.own_scores())
 
-    def quality_table(self) -> "QualityTable":
-        from omni_cli.services.engine.quality import TableQuality
-
-        return TableQuality.load(self.learning, self.priors()).table
+    def quality_table(self) -> QualityTable:
+        return _engine.quality.TableQuality.load(self.learning, self.priors()).table
 
     # --- calls to providers, and what dead processes left ----------------------------------------
 
     @cached_property
-    def recovery(self) -> "Recovery":
-        from omni_cli.services.engine.recovery import Recovery
-
-        return Recovery(self.ledger, self.models, self.clock)
+    def recovery(self) -> _engine.recovery.Recovery:
+        return _engine.recovery.Recovery(self.ledger, self.models, self.clock)
 
     @cached_property
-    def transport(self) -> "Fetcher":
-        from omni_cli.providers.http import HttpFetcher
-
-        return HttpFetcher(outside=self._must_lead_out)
+    def transport(self) -> Fetcher:
+        return _providers.http.HttpFetcher(outside=self._must_lead_out)
 
     def origins(self) -> dict[tuple[str, int], bool]:
         """Hosts and ports of all providers, and whether each is organisations' own alone: these
         must lead out of this machine's networks, unless the settings say otherwise."""
         from omni_cli.domain.hosts import host_and_port
-        from omni_cli.services.fleet.organisation import whose
 
         free, found = self.config.general.org_private_addresses, dict[tuple[str, int], bool]()
         for provider in self.every_provider.all():
             origin = host_and_port(provider.base_url)
-            own = bool(whose(provider.slug)) and not free
+            own = bool(_fleet.organisation.whose(provider.slug)) and not free
             found[origin] = own and found.get(origin, True)
         return found
 
@@ -837,16 +676,14 @@ class App:
         return self.origins().get((host, port), False)
 
     @cached_property
-    def check_recorder(self) -> "CheckRecorder":
-        from omni_cli.services.judge.health_report import CheckRecorder
-
-        return CheckRecorder(self.store, self.windows, self.providers, self.breakers)
+    def check_recorder(self) -> _judge.health_report.CheckRecorder:
+        return _judge.health_report.CheckRecorder(
+            self.store, self.windows, self.providers, self.breakers
+        )
 
     @cached_property
-    def tester(self) -> "ConnectionTester":
-        from omni_cli.services.fleet.connection_test import ConnectionTester
-
-        return ConnectionTester(
+    def tester(self) -> _fleet.connection_test.ConnectionTester:
+        return _fleet.connection_test.ConnectionTester(
             recorder=self.check_recorder,
             claims=self.store,
             lister=self.lister,
@@ -855,23 +692,17 @@ class App:
         )
 
     @cached_property
-    def lister(self) -> "Lister":
+    def lister(self) -> _fleet.listing.Lister:
         """Providers' lists of models, for checks and discovery."""
-        from omni_cli.services.fleet.listing import Lister
-        from omni_cli.wire.registry import adapter
-
-        return Lister(adapter, lambda: self.transport, self.keys.get)
+        return _fleet.listing.Lister(_wire.registry.adapter, lambda: self.transport, self.keys.get)
 
     @cached_property
-    def abtests(self) -> "AbTests":
+    def abtests(self) -> _judge.abtest.AbTests:
         """A/B tests of roles; also the router's seam to them."""
         import random
 
-        from omni_cli.services.judge.abtest import AbTests
-        from omni_cli.store.abtests import AbTestStore
-
-        return AbTests(
-            trials=AbTestStore(self._db),
+        return _judge.abtest.AbTests(
+            trials=_store.abtests.AbTestStore(self._db),
             fleet=lambda: self.fleet,
             clock=self.clock,
             rng=random.Random(),
@@ -879,51 +710,42 @@ class App:
         )
 
     @cached_property
-    def steps(self) -> "Steps":
+    def steps(self) -> _engine.own.Steps:
         """The event loop of code that has none."""
-        from omni_cli.services.engine.own import Steps
-
-        return Steps()
+        return _engine.own.Steps()
 
     @cached_property
-    def calls(self) -> "HttpTransport":
+    def calls(self) -> _providers.http.HttpTransport:
         """What calls go out over, within one event loop."""
-        from omni_cli.providers.http import HttpTransport
+        return _providers.http.HttpTransport(outside=self._must_lead_out)
 
-        return HttpTransport(outside=self._must_lead_out)
-
-    def _tools(self) -> "Tools":
+    def _tools(self) -> _engine.own.Tools:
         """What requests of this process's own are made with."""
         import random
 
-        from omni_cli.services.engine.own import Singly, Tools, pause
-        from omni_cli.store.writer import Writer
-        from omni_cli.wire.registry import adapter
-
-        writer = Writer(self._db, self._ledger, alone=True)
-        return Tools(
-            commits=Singly(writer, clock=self.clock, pause=writer.rung, reclaim=self.recovery.run),
+        writer = _store.writer.Writer(self._db, self._ledger, alone=True)
+        return _engine.own.Tools(
+            commits=_engine.own.Singly(
+                writer, clock=self.clock, pause=writer.rung, reclaim=self.recovery.run
+            ),
             transport=lambda: self.calls,
-            adapters=adapter,
+            adapters=_wire.registry.adapter,
             keys=self.keys.get,
             health=self.health,
             clock=self.clock,
-            sleep=pause,
+            sleep=_engine.own.pause,
             rng=random.Random(),
             note=self.note,
             limit_s=self.config.chat.limit_s,
         )
 
     @cached_property
-    def chat(self) -> "ChatService":
+    def chat(self) -> _engine.chat.ChatService:
         import secrets
         from functools import cache
 
-        from omni_cli.services.engine.answer_cache import AnswerCache
-        from omni_cli.services.engine.chat import ChatService
-
         chat = self.config.chat
-        return ChatService(
+        return _engine.chat.ChatService(
             models=self.models,
             assignments=self.assignments,
             learning=self.learning,
@@ -942,7 +764,7 @@ class App:
             failover=self.config.routing.failover,
             # An organisation may have another role of a name that is tested.
             experiments=None if self.org else self.abtests,
-            answers=AnswerCache(self.answers, clock=self.clock),
+            answers=_engine.answer_cache.AnswerCache(self.answers, clock=self.clock),
             org=self.org,
             classify=(lambda request: self.classifier.of(request))
             if self.config.routing.classifying_model
@@ -950,12 +772,11 @@ class App:
         )
 
     @cached_property
-    def classifier(self) -> "ModelClassifier":
+    def classifier(self) -> _engine.model_classifier.ModelClassifier:
         """A model that says what kind of job a prompt is, where the settings name one."""
-        from omni_cli.services.engine.model_classifier import ModelClassifier
 
         routing = self.config.routing
-        return ModelClassifier(
+        return _engine.model_classifier.ModelClassifier(
             chat=lambda: self.chat,
             names=self.names,
             name=routing.classifying_model,
@@ -965,9 +786,7 @@ class App:
     # --- reports over the rollups ----------------------------------------------------------------
 
     @cached_property
-    def report_zone(self) -> "ReportZone":
-        from omni_cli.services.judge.maintenance import ReportZone
-
+    def report_zone(self) -> _judge.maintenance.ReportZone:
         told = -1
 
         def progress(done: int, total: int) -> None:
@@ -977,7 +796,7 @@ class App:
                 told = tenths
                 self.note(f"days are now {self.zone}'s: counted {done:,} of {total:,} requests")
 
-        return ReportZone(
+        return _judge.maintenance.ReportZone(
             rollups=self.rollups, rebuild=lambda: self.rebuild, zone=self.zone, progress=progress
         )
 
@@ -987,11 +806,9 @@ class App:
             self.recovery.run()
 
     @cached_property
-    def ledger_names(self) -> "LedgerNames":
+    def ledger_names(self) -> _money.ledger_names.LedgerNames:
         """What filters of reports may name."""
-        from omni_cli.services.money.ledger_names import LedgerNames
-
-        return LedgerNames(
+        return _money.ledger_names.LedgerNames(
             reports=self.reports,
             names=self.names,
             providers=self.providers,
@@ -1000,10 +817,8 @@ class App:
         )
 
     @cached_property
-    def usage(self) -> "UsageService":
-        from omni_cli.services.money.usage import UsageService
-
-        return UsageService(
+    def usage(self) -> _money.usage.UsageService:
+        return _money.usage.UsageService(
             reports=self.reports,
             zone=self.report_zone,
             clock=self.clock,
@@ -1014,20 +829,17 @@ class App:
         )
 
     @cached_property
-    def activity(self) -> "ActivityService":
-        from omni_cli.services.money.activity import ActivityService
-
-        return ActivityService(
+    def activity(self) -> _money.activity.ActivityService:
+        return _money.activity.ActivityService(
             glance=self.glance, prices=self.models, clock=self.clock, zone=lambda: self.zone
         )
 
     @cached_property
-    def agent_sessions(self) -> "SessionService":
-        from omni_cli.services.money.prices import PriceBook
-        from omni_cli.services.money.sessions import SessionService
-
-        return SessionService(
-            price=lambda model: PriceBook(self.models, now_ms=self.now_ms()).of(model),
+    def agent_sessions(self) -> _money.sessions.SessionService:
+        return _money.sessions.SessionService(
+            price=lambda model: _money.prices.PriceBook(self.models, now_ms=self.now_ms()).of(
+                model
+            ),
             sessions=self.sessions,
             client_keys=self.client_keys,
             budgets=self.budgets,
@@ -1037,9 +849,8 @@ class App:
             recover=self.recover,
         )
 
-    def statusline(self, given: "Mapping[str, Any]") -> "Status":
+    def statusline(self, given: Mapping[str, Any]) -> _money.statusline.Status:
         """What a line of an agent's prompt says, after what is new of its transcript is read."""
-        from omni_cli.services.money.statusline import StatusLines
 
         path = given.get("transcript_path")
         if self.config.imports.follow and isinstance(path, str):
@@ -1049,7 +860,7 @@ class App:
             model = self.models.get(f"anthropic/{name}")
             return None if model is None else model.context_window
 
-        lines = StatusLines(
+        lines = _money.statusline.StatusLines(
             reports=self.reports,
             sessions=self.sessions,
             usage=self.usage,
@@ -1060,10 +871,8 @@ class App:
         return lines.status(given)
 
     @cached_property
-    def costs(self) -> "CostService":
-        from omni_cli.services.money.costs import CostService
-
-        return CostService(
+    def costs(self) -> _money.costs.CostService:
+        return _money.costs.CostService(
             reports=self.reports,
             budgets=self.budgets,
             zone=self.report_zone,
@@ -1073,10 +882,8 @@ class App:
         )
 
     @cached_property
-    def receipts(self) -> "ReceiptService":
-        from omni_cli.services.money.receipt import ReceiptService
-
-        return ReceiptService(
+    def receipts(self) -> _money.receipt.ReceiptService:
+        return _money.receipt.ReceiptService(
             ledger=self.ledger,
             prices=self.models,
             outcomes=self.learning,
@@ -1086,18 +893,15 @@ class App:
         )
 
     @cached_property
-    def savings(self) -> "SavingsService":
-        from omni_cli.services.money.savings import SavingsService
-
-        return SavingsService(reports=self.reports, usage=self.usage, quality=self.quality_table)
+    def savings(self) -> _money.savings.SavingsService:
+        return _money.savings.SavingsService(
+            reports=self.reports, usage=self.usage, quality=self.quality_table
+        )
 
     @cached_property
-    def exporting(self) -> "ExportService":
-        from omni_cli.services.money.export import ExportService
-        from omni_cli.store.history import LedgerExport
-
-        return ExportService(
-            rows=LedgerExport(self._db),
+    def exporting(self) -> _money.export.ExportService:
+        return _money.export.ExportService(
+            rows=_store.history.LedgerExport(self._db),
             reports=self.reports,
             report_zone=self.report_zone,
             zone=self.zone,
@@ -1105,10 +909,8 @@ class App:
         )
 
     @cached_property
-    def diagnosis(self) -> "Diagnosis":
-        from omni_cli.services.judge.diagnosis import Diagnosis
-
-        return Diagnosis(
+    def diagnosis(self) -> _judge.diagnosis.Diagnosis:
+        return _judge.diagnosis.Diagnosis(
             fleet=self.fleet,
             breakers=self.breakers,
             browser=self.browser,
@@ -1119,17 +921,13 @@ class App:
         )
 
     @cached_property
-    def ratings(self) -> "Ratings":
-        from omni_cli.services.judge.rating import Ratings
-
-        return Ratings(ledger=self.ledger, learning=self.learning, clock=self.clock)
+    def ratings(self) -> _judge.rating.Ratings:
+        return _judge.rating.Ratings(ledger=self.ledger, learning=self.learning, clock=self.clock)
 
     @cached_property
-    def provider_documents(self) -> "ProviderDocuments":
+    def provider_documents(self) -> _fleet.describe.ProviderDocuments:
         """What every face shows of providers."""
-        from omni_cli.services.fleet.describe import ProviderDocuments
-
-        return ProviderDocuments(
+        return _fleet.describe.ProviderDocuments(
             providers=self.providers,
             models=self.models,
             health=lambda: self.reporter.report(),
@@ -1139,11 +937,9 @@ class App:
         )
 
     @cached_property
-    def spec_documents(self) -> "SpecDocuments":
+    def spec_documents(self) -> _judge.spec_documents.SpecDocuments:
         """The specs' own names for what every face shows."""
-        from omni_cli.services.judge.spec_documents import SpecDocuments
-
-        return SpecDocuments(
+        return _judge.spec_documents.SpecDocuments(
             usage=self.usage,
             reports=self.reports,
             assignments=self.assignments,
@@ -1155,11 +951,9 @@ class App:
         )
 
     @cached_property
-    def reporter(self) -> "HealthReporter":
+    def reporter(self) -> _judge.health_report.HealthReporter:
         """The fleet's health."""
-        from omni_cli.services.judge.health_report import HealthReporter
-
-        return HealthReporter(
+        return _judge.health_report.HealthReporter(
             providers=self.providers,
             models=self.models,
             breakers=self.breakers,
@@ -1171,19 +965,18 @@ class App:
             private=self._private_health if self.org else None,
         )
 
-    def _private_health(self, fleet: "FleetHealth") -> "FleetHealth":
+    def _private_health(
+        self, fleet: _judge.health_report.FleetHealth
+    ) -> _judge.health_report.FleetHealth:
         from omni_cli.domain.analytics import day_key
         from omni_cli.domain.periods import local_date
-        from omni_cli.services.fleet.organisation import private
 
         today = day_key(local_date(self.now_ms(), self.report_zone()))
-        return private(fleet, self.reports.totals(today, today, ("provider",)))
+        return _fleet.organisation.private(fleet, self.reports.totals(today, today, ("provider",)))
 
     @cached_property
-    def metrics(self) -> "MetricsService":
-        from omni_cli.services.judge.metrics import MetricsService
-
-        return MetricsService(
+    def metrics(self) -> _judge.metrics.MetricsService:
+        return _judge.metrics.MetricsService(
             reports=self.reports,
             budgets=self.budgets,
             slots=self.windows.slots,
@@ -1193,14 +986,11 @@ class App:
         )
 
     @cached_property
-    def maintenance(self) -> "MaintenanceService":
-        from omni_cli.services.judge.maintenance import MaintenanceService
-        from omni_cli.store import maintenance
-
-        return MaintenanceService(
+    def maintenance(self) -> _judge.maintenance.MaintenanceService:
+        return _judge.maintenance.MaintenanceService(
             path=self.paths.store,
-            copier=self._dumps() if self.database_url else maintenance,
-            files=lambda: maintenance.MaintenanceStore(self._db),
+            copier=self._dumps() if self.database_url else _store.maintenance,
+            files=lambda: _store.maintenance.MaintenanceStore(self._db),
             rollups=lambda: self.rebuild,
             audit=lambda: self.audit,
             recover=lambda: self.recovery.run(),
@@ -1212,18 +1002,15 @@ class App:
             keep_days=self.config.store.keep_days,
         )
 
-    def shared_limits(self) -> "LimitStore | None":
+    def shared_limits(self) -> _store.limits.LimitStore | None:
         """Where gateways keep limits together; None where the store is a file of one machine."""
         if not self.database_url:
             return None
-        from omni_cli.store.limits import LimitStore
 
-        return LimitStore(self.database_url, self.env)
+        return _store.limits.LimitStore(self.database_url, self.env)
 
-    def _mover(self, target: str) -> "Mover":
-        from omni_cli.store.move import Mover
-
-        return Mover(
+    def _mover(self, target: str) -> _store.move.Mover:
+        return _store.move.Mover(
             lambda: self._open(moving=True),
             lambda: self._open_at(target),
             lambda: self._is_there(target),
@@ -1232,38 +1019,29 @@ class App:
 
     def _is_there(self, place: str) -> bool:
         if place.startswith(_DATABASES):
-            from omni_cli.store import postgres
-
-            return postgres.examine(place, self.env).exists
+            return _store.postgres.examine(place, self.env).exists
         return Path(place).expanduser().exists()
 
-    def _open_at(self, place: str) -> "Database":
+    def _open_at(self, place: str) -> _store.port.Store:
         """A store elsewhere, for whoever moves this one there."""
         if place.startswith(_DATABASES):
-            from omni_cli.store.postgres import PostgresStore
+            return _store.postgres.PostgresStore(place, self.paths.data, env=self.env, moving=True)
 
-            return PostgresStore(place, self.paths.data, env=self.env, moving=True)
-        from omni_cli.store.connection import SqliteStore
+        return _store.connection.SqliteStore(Path(place).expanduser().absolute(), moving=True)
 
-        return SqliteStore(Path(place).expanduser().absolute(), moving=True)
-
-    def _dumps(self) -> "Dumps":
-        from omni_cli.store.dumps import Dumps
-
-        return Dumps(self.database_url, self.env)
+    def _dumps(self) -> _store.dumps.Dumps:
+        return _store.dumps.Dumps(self.database_url, self.env)
 
     # --- budgets, imports, corrections, invoices -------------------------------------------------
 
     @cached_property
-    def budget_admin(self) -> "BudgetAdmin":
-        from omni_cli.services.money.budget_admin import BudgetAdmin, PeriodDefaults
-
+    def budget_admin(self) -> _money.budget_admin.BudgetAdmin:
         general = self.config.general
-        return BudgetAdmin(
+        return _money.budget_admin.BudgetAdmin(
             fleet=self.fleet,
             budgets=self.budgets,
             names=self.names,
-            defaults=PeriodDefaults(
+            defaults=_money.budget_admin.PeriodDefaults(
                 self.zone, WEEKDAYS.index(general.week_start), general.month_day
             ),
         )
@@ -1271,9 +1049,9 @@ class App:
     @cached_property
     def _known_names(self) -> Mapping[str, str]:
         """Names that other tools use for the catalogue's models."""
-        from omni_cli.importers.names import known_names
-
-        return known_names((model.id, model.aliases) for model in self.models.all(hidden=True))
+        return _importers.names.known_names(
+            (model.id, model.aliases) for model in self.models.all(hidden=True)
+        )
 
     def same_model(self, slug: str, wire_name: str) -> str | None:
         """The catalogue's model that a cloud's provider serves under a name of its own."""
@@ -1283,38 +1061,32 @@ class App:
         cloud = None if provider is None else cloud_of(provider)
         if cloud is None:
             return None
-        from omni_cli.importers.names import known_names, resolve_model
 
         vendor = {"aws": "bedrock", "google": "vertex", "azure": "openai"}[cloud]
-        vendors = known_names((m.id, m.aliases) for m in self.system_models.values())
-        return resolve_model(vendor, wire_name, vendors)
+        vendors = _importers.names.known_names(
+            (m.id, m.aliases) for m in self.system_models.values()
+        )
+        return _importers.names.resolve_model(vendor, wire_name, vendors)
 
     def resolve_model(self, provider: str | None, name: str) -> str | None:
         """The catalogue's id of a model as another tool wrote it; None where it is not certain."""
-        from omni_cli.importers.names import resolve_model
-
-        return resolve_model(provider, name, self._known_names)
+        return _importers.names.resolve_model(provider, name, self._known_names)
 
     @cached_property
-    def importing(self) -> "Importing":
-        from omni_cli.importers.names import resolve_call
-        from omni_cli.services.money.importing import Importing
-
-        return Importing(
+    def importing(self) -> _money.importing.Importing:
+        return _money.importing.Importing(
             imports=self.imports,
             models=self.models,
             ledger=self.ledger,
             audit=self.audit,
             clock=self.clock,
             who=self.who,
-            resolve=lambda call: resolve_call(call, self._known_names),
+            resolve=lambda call: _importers.names.resolve_call(call, self._known_names),
         )
 
     @cached_property
-    def repricing(self) -> "Repricing":
-        from omni_cli.services.money.reprice import Repricing
-
-        return Repricing(
+    def repricing(self) -> _money.reprice.Repricing:
+        return _money.reprice.Repricing(
             adjustments=self.adjustments,
             models=self.models,
             ledger=self.ledger,
@@ -1326,16 +1098,13 @@ class App:
         )
 
     @cached_property
-    def held(self) -> "HeldMoney":
-        from omni_cli.services.money.held import HeldMoney
-        from omni_cli.wire.registry import adapter
-
-        return HeldMoney(
+    def held(self) -> _money.held.HeldMoney:
+        return _money.held.HeldMoney(
             adjustments=self.adjustments,
             models=self.models,
             providers=self.providers,
             audit=self.audit,
-            adapters=adapter,
+            adapters=_wire.registry.adapter,
             transport=lambda: self.transport,
             key=self.keys.get,
             clock=self.clock,
@@ -1343,14 +1112,11 @@ class App:
         )
 
     @cached_property
-    def batches(self) -> "BatchService":
+    def batches(self) -> _engine.batches.BatchService:
         import secrets
 
-        from omni_cli.services.engine.batches import BatchService
-        from omni_cli.store.batches import BatchStore
-
-        return BatchService(
-            store=BatchStore(self._db),
+        return _engine.batches.BatchService(
+            store=_store.batches.BatchStore(self._db),
             models=self.models,
             providers=self.providers,
             assignments=self.assignments,
@@ -1364,10 +1130,8 @@ class App:
         )
 
     @cached_property
-    def reconciling(self) -> "Reconciling":
-        from omni_cli.services.money.reconciling import Reconciling
-
-        return Reconciling(
+    def reconciling(self) -> _money.reconciling.Reconciling:
+        return _money.reconciling.Reconciling(
             self.adjustments,
             self.models,
             self.resolve_model,
@@ -1377,12 +1141,8 @@ class App:
     # --- knowing what is better ------------------------------------------------------------------
 
     @cached_property
-    def advice(self) -> "AdviceService":
-        from omni_cli.services.judge.advice import AdviceService
-        from omni_cli.services.judge.advice_candidates import AdviceActions
-        from omni_cli.store.history import StoredQuestions
-
-        return AdviceService(
+    def advice(self) -> _judge.advice.AdviceService:
+        return _judge.advice.AdviceService(
             advice=self.stored_advice,
             reports=self.reports,
             providers=self.providers,
@@ -1391,12 +1151,12 @@ class App:
             fleet=self.fleet,
             table=self.quality_table,
             budgets=lambda: self.costs.overview().budgets,
-            repeats=lambda since_ms, today_ms: StoredQuestions(self._db).repeats(
+            repeats=lambda since_ms, today_ms: _store.history.StoredQuestions(self._db).repeats(
                 since_ms, today_ms
             ),
             cached=lambda: self.answers.roles(),
             usable=self.keys.has,
-            actions=AdviceActions(
+            actions=_judge.advice_candidates.AdviceActions(
                 self.fleet, self.assignments, lambda role: self.role_switcher.kinds(role)
             ),
             shadows=lambda: [self.shadow.report(one) for one in self.shadow.every()],
@@ -1410,9 +1170,8 @@ class App:
 
     def _discovered(self) -> set[str]:
         """Models that providers were newly found to have, of the last two weeks."""
-        from omni_cli.services.judge.drift import NEWS_MS
 
-        since = self.now_ms() - NEWS_MS
+        since = self.now_ms() - _judge.drift.NEWS_MS
         found = self.discoveries.history(limit=1_000)
         return {one.model for one in found if one.kind == "new" and one.at_ms >= since}
 
@@ -1426,22 +1185,17 @@ class App:
             return ""
 
     @cached_property
-    def telling(self) -> "Telling":
+    def telling(self) -> _judge.advice_document.Telling:
         """What every face shows of recommendations."""
-        from omni_cli.services.judge.advice_document import Telling
-
-        return Telling(self.advice, self.prover)
+        return _judge.advice_document.Telling(self.advice, self.prover)
 
     @cached_property
-    def sync(self) -> "SyncService":
+    def sync(self) -> _fleet.sync.SyncService:
         import platform
         import secrets
 
-        from omni_cli.services.fleet.sync import SyncService
-        from omni_cli.store.git_clone import GitClone
-
-        return SyncService(
-            clone=GitClone(self.paths.data / "sync" / "clone"),
+        return _fleet.sync.SyncService(
+            clone=_store.git_clone.GitClone(self.paths.data / "sync" / "clone"),
             fleet=self.fleet,
             applier=self.applier,
             reports=self.reports,
@@ -1452,39 +1206,31 @@ class App:
         )
 
     @cached_property
-    def optimizer(self) -> "Optimizer":
-        from omni_cli.services.judge.optimize import Optimizer
-        from omni_cli.store.history import DecisionStore
-
-        return Optimizer(
-            decisions=DecisionStore(self._db),
+    def optimizer(self) -> _judge.optimize.Optimizer:
+        return _judge.optimize.Optimizer(
+            decisions=_store.history.DecisionStore(self._db),
             models=self.models,
             zone=self.rollups.zone,
             clock=self.clock,
         )
 
     @cached_property
-    def role_switcher(self) -> "RoleSwitcher":
-        from omni_cli.services.engine.quality import TableQuality
-        from omni_cli.services.fleet.role_switch import RoleSwitcher
-
-        return RoleSwitcher(
+    def role_switcher(self) -> _fleet.role_switch.RoleSwitcher:
+        return _fleet.role_switch.RoleSwitcher(
             fleet=self.fleet,
             models=self.models,
             reports=self.reports,
             chat=lambda: self.chat,
-            quality=lambda: TableQuality(self.quality_table()),
+            quality=lambda: _engine.quality.TableQuality(self.quality_table()),
             memory=self.store,
             zone=self.rollups.zone,
             clock=self.clock,
         )
 
     @cached_property
-    def discovery(self) -> "DiscoveryService":
+    def discovery(self) -> _fleet.discovery.DiscoveryService:
         """What providers serve now, and what changed."""
-        from omni_cli.services.fleet.discovery import DiscoveryService
-
-        return DiscoveryService(
+        return _fleet.discovery.DiscoveryService(
             providers=self.providers,
             models=self.models,
             fleet=self.fleet,
@@ -1494,20 +1240,17 @@ class App:
         )
 
     @cached_property
-    def compare_reports(self) -> "CompareReports":
-        from omni_cli.services.judge.compare_report import CompareReports
-
-        return CompareReports(self.comparisons, self.learning, self.ledger.decision, self.clock)
+    def compare_reports(self) -> _judge.compare_report.CompareReports:
+        return _judge.compare_report.CompareReports(
+            self.comparisons, self.learning, self.ledger.decision, self.clock
+        )
 
     @cached_property
-    def compare(self) -> "CompareService":
+    def compare(self) -> _judge.compare.CompareService:
         """The same prompts to several models."""
         import secrets
 
-        from omni_cli.services.engine.routing import RouteOptions
-        from omni_cli.services.judge.compare import CompareService
-
-        return CompareService(
+        return _judge.compare.CompareService(
             chat=self.chat,
             names=self.names,
             store=self.comparisons,
@@ -1516,21 +1259,15 @@ class App:
             steps=lambda: self.steps,
             clock=self.clock,
             random_bits=lambda: secrets.randbits(20),
-            options=RouteOptions(allow_unknown_price=self.config.prices.allow_unknown),
+            options=_engine.routing.RouteOptions(
+                allow_unknown_price=self.config.prices.allow_unknown
+            ),
         )
 
     @cached_property
-    def deploy_store(self) -> "repositories.Deploys":
-        from omni_cli.store.deploys import DeployStore
-
-        return DeployStore(self._db)
-
-    @cached_property
-    def deploys(self) -> "Deploys":
-        """Deploys on a share of traffic, or watched."""
-        from omni_cli.services.judge.deploys import Deploys
-
-        return Deploys(
+    def deploys(self) -> _judge.deploys.Deploys:
+        """_judge.deploys.Deploys on a share of traffic, or watched."""
+        return _judge.deploys.Deploys(
             stored=self.deploy_store,
             applier=self.applier,
             abtests=self.abtests,
@@ -1540,15 +1277,11 @@ class App:
         )
 
     @cached_property
-    def shadow(self) -> "ShadowService":
+    def shadow(self) -> _judge.shadow.ShadowService:
         """Challengers that answer in the shadow of a role."""
-        from omni_cli.services.judge.shadow import ShadowService
-        from omni_cli.store.history import StoredQuestions
-        from omni_cli.store.shadows import ShadowStore
-
-        return ShadowService(
-            shadows=ShadowStore(self._db),
-            questions=StoredQuestions(self._db),
+        return _judge.shadow.ShadowService(
+            shadows=_store.shadows.ShadowStore(self._db),
+            questions=_store.history.StoredQuestions(self._db),
             ledger=self.ledger,
             learning=self.learning,
             chat=self.chat,
@@ -1561,18 +1294,16 @@ class App:
         )
 
     @cached_property
-    def drift(self) -> "DriftService":
+    def drift(self) -> _judge.drift.DriftService:
         """Models that change under the same name."""
-        from omni_cli.services.judge.drift import DriftService
-
-        return DriftService(learning=self.learning, memory=self.store, clock=self.clock)
+        return _judge.drift.DriftService(
+            learning=self.learning, memory=self.store, clock=self.clock
+        )
 
     @cached_property
-    def monthly(self) -> "MonthlyReports":
+    def monthly(self) -> _judge.monthly.MonthlyReports:
         """A month in one page."""
-        from omni_cli.services.judge.monthly import MonthlyReports
-
-        return MonthlyReports(
+        return _judge.monthly.MonthlyReports(
             usage=self.usage,
             savings=self.savings,
             learning=self.learning,
@@ -1585,13 +1316,10 @@ class App:
         )
 
     @cached_property
-    def prover(self) -> "Prover":
+    def prover(self) -> _judge.proof.Prover:
         """Proofs of recommendations on the user's own stored questions."""
-        from omni_cli.services.judge.proof import Prover
-        from omni_cli.store.history import StoredQuestions
-
-        return Prover(
-            questions=StoredQuestions(self._db),
+        return _judge.proof.Prover(
+            questions=_store.history.StoredQuestions(self._db),
             kept=self.comparisons,
             compare=self.compare,
             reports=self.compare_reports,
@@ -1599,44 +1327,34 @@ class App:
             premium=self.config.general.premium_model,
         )
 
-    def prober(self, cap_nusd: int) -> "Prober":
+    def prober(self, cap_nusd: int) -> _fleet.probes.Prober:
         """Paid probes, ``cap_nusd`` nano-dollars a day at most."""
-        from omni_cli.services.fleet.probes import Prober
-
-        return Prober(
+        return _fleet.probes.Prober(
             chat=self.chat,
             names=self.names,
             spent=lambda: self.windows.spent_today("probe", self.now_ms()),
             cap_nusd=cap_nusd,
         )
 
-    def alerter(self, tell: "Callable[[Alert], None]") -> "Alerter":
+    def alerter(self, tell: Callable[[_judge.alerts.Alert], None]) -> _judge.alerts.Alerter:
         """Alerts to ``tell`` and to every place that the settings name."""
-        from omni_cli.keys import resolve
-        from omni_cli.services.judge.alerts import (
-            Alerter,
-            Command,
-            Desktop,
-            Sink,
-            Terminal,
-            Webhook,
-        )
-        from omni_cli.store.advice import AlertStore
 
         wanted = self.config.alerts
-        sinks: list[Sink] = [Terminal(tell)]
-        desktop = Desktop.find() if wanted.desktop else None
+        sinks: list[_judge.alerts.Sink] = [_judge.alerts.Terminal(tell)]
+        desktop = _judge.alerts.Desktop.find() if wanted.desktop else None
         if desktop is not None:
             sinks.append(desktop)
         url = self.env.get("OMNI_WEBHOOK") or wanted.webhook
         if url:
-            found = resolve("webhook", "OMNI_WEBHOOK_SECRET", self.env, self.paths.data)
+            found = _keys.sources.resolve(
+                "webhook", "OMNI_WEBHOOK_SECRET", self.env, self.paths.data
+            )
             secret = None if found is None else found.secret.reveal()
-            sinks.append(Webhook(url, secret, clock=self.clock))
+            sinks.append(_judge.alerts.Webhook(url, secret, clock=self.clock))
         if wanted.command:
-            sinks.append(Command(wanted.command))
-        return Alerter(
-            AlertStore(self._db),
+            sinks.append(_judge.alerts.Command(wanted.command))
+        return _judge.alerts.Alerter(
+            _store.advice.AlertStore(self._db),
             sinks,
             clock=self.clock,
             quiet_s=wanted.quiet_minutes * 60,
