@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     import omni_cli.services.money.usage
     import omni_cli.store.abtests, omni_cli.store.adjustments, omni_cli.store.advice
     import omni_cli.store.answer_cache, omni_cli.store.assignments, omni_cli.store.audit
-    import omni_cli.store.batches, omni_cli.store.breakers, omni_cli.store.budgets
+    import omni_cli.store.batches, omni_cli.store.budgets
     import omni_cli.store.comparisons, omni_cli.store.connection, omni_cli.store.conversations
     import omni_cli.store.deploys, omni_cli.store.discoveries, omni_cli.store.dumps
     import omni_cli.store.gateway_keys, omni_cli.store.git_clone, omni_cli.store.glance
@@ -292,7 +292,7 @@ class App:
     glance = _stored(lambda db: _store.glance.GlanceStore(db))
     every_client_key = _stored(lambda db: _store.gateway_keys.GatewayKeyStore(db))
     stored_advice = _stored(lambda db: _store.advice.AdviceStore(db))
-    stored_breakers = _stored(lambda db: _store.breakers.BreakerStore(db))
+    stored_breakers = _stored(lambda db: _store.providers.BreakerStore(db))
     imports = _stored(lambda db: _store.imports.ImportStore(db))
     log_files = _stored(lambda db: _store.imports.LogFileStore(db))
     sessions = _stored(lambda db: _store.sessions.SessionStore(db))

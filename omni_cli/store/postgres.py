@@ -670,10 +670,10 @@ class PostgresStore(Store):
             self._pg.inside, self._held = False, None
 
     def _make(self) -> None:
-        from omni_cli.store.limit_tables import TABLES
+        from omni_cli.store.partitions import LIMIT_TABLES
         from omni_cli.store.schema import statements
 
-        own = (_OWN_TABLES, TABLES)
+        own = (_OWN_TABLES, LIMIT_TABLES)
         made = [partitions.parted(translate(text)[0]) for text in [*statements(), *own]]
         (now_ms,) = self.db.execute(partitions.NOW_MS).fetchone()
         ahead = [text for several in partitions.months(now_ms, now_ms) for text in several]

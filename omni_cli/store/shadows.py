@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from omni_cli.domain.shadow import Claim, Pair, Shadow
 from omni_cli.repositories import Lock
+from omni_cli.store.abtests import TrialStore
 from omni_cli.store.port import Row
-from omni_cli.store.trials import TrialStore
 
 _PAIR = tuple(name for name in Pair.__struct_fields__)
 #: What a user said of a request that a judge scored, too.

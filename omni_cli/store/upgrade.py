@@ -255,9 +255,9 @@ def _step_26(db: Any) -> None:
 def _step_27(db: Any) -> None:
     """In PostgreSQL, limits that gateways keep together."""
     if not hasattr(db, "conn"):
-        from omni_cli.store.limit_tables import TABLES
+        from omni_cli.store.partitions import LIMIT_TABLES
 
-        db.execute(TABLES)
+        db.execute(LIMIT_TABLES)
 
 
 def _step_28(db: Any) -> None:

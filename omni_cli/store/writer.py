@@ -35,7 +35,6 @@ from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
 from omni_cli.domain.periods import HOUR_MS
 from omni_cli.domain.record import asdict
 from omni_cli.repositories import Lock
-from omni_cli.store import paces
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.late_ledger import LateLedger, Record, attempt_record, request_record
@@ -62,10 +61,12 @@ from omni_cli.store.rows import (
 from omni_cli.store.slots import (
     Turns,
     give_up,
+    note_sent,
     ring_others,
     show,
     take_ticket,
     tickets_of,
+    too_soon,
     whose_turn,
 )
 
@@ -586,9 +587,9 @@ class Writer:
                 if ticket is not None:
                     give_up(db, (ticket,))
                     tickets.append((opening, None))
-            error = paces.too_soon(self._store, opening) or leases.grant(opening)
+            error = too_soon(self._store, opening) or leases.grant(opening)
             if error is None:
-                paces.note(self._store, opening)
+                note_sent(self._store, opening)
             else:
                 opening.error = error
                 refused.add(ident)

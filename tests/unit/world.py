@@ -27,13 +27,12 @@ from omni_cli.services.engine.recovery import Recovery
 from omni_cli.services.engine.routing import RoutingService
 from omni_cli.services.money.prices import PriceBook
 from omni_cli.store.assignments import AssignmentStore
-from omni_cli.store.breakers import BreakerStore
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.conversations import ConversationStore
 from omni_cli.store.late_ledger import LateLedger
 from omni_cli.store.learning import LearningStore
 from omni_cli.store.models import ModelStore
-from omni_cli.store.providers import ProviderStore
+from omni_cli.store.providers import BreakerStore, ProviderStore
 from omni_cli.store.rollups import RollupStore
 from omni_cli.store.writer import Writer
 from tests.beginning import new_of
