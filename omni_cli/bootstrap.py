@@ -81,11 +81,11 @@ if TYPE_CHECKING:
     import omni_cli.services.judge.advice_candidates, omni_cli.services.judge.advice_document
     import omni_cli.services.judge.alerts, omni_cli.services.judge.compare
     import omni_cli.services.judge.compare_report, omni_cli.services.judge.deploys
-    import omni_cli.services.judge.diagnosis, omni_cli.services.judge.drift
+    import omni_cli.services.judge.diagnosis
     import omni_cli.services.judge.health_report, omni_cli.services.judge.maintenance
     import omni_cli.services.judge.metrics, omni_cli.services.judge.monthly
     import omni_cli.services.judge.optimize, omni_cli.services.judge.proof
-    import omni_cli.services.judge.rating, omni_cli.services.judge.shadow
+    import omni_cli.services.judge.outcomes, omni_cli.services.judge.shadow
     import omni_cli.services.judge.spec_documents
     import omni_cli.services.money.activity, omni_cli.services.money.budget_admin
     import omni_cli.services.money.costs, omni_cli.services.money.export
@@ -921,8 +921,8 @@ class App:
         )
 
     @cached_property
-    def ratings(self) -> _judge.rating.Ratings:
-        return _judge.rating.Ratings(ledger=self.ledger, learning=self.learning, clock=self.clock)
+    def ratings(self) -> _judge.outcomes.Ratings:
+        return _judge.outcomes.Ratings(ledger=self.ledger, learning=self.learning, clock=self.clock)
 
     @cached_property
     def provider_documents(self) -> _fleet.describe.ProviderDocuments:
@@ -1171,7 +1171,7 @@ class App:
     def _discovered(self) -> set[str]:
         """Models that providers were newly found to have, of the last two weeks."""
 
-        since = self.now_ms() - _judge.drift.NEWS_MS
+        since = self.now_ms() - _judge.outcomes.NEWS_MS
         found = self.discoveries.history(limit=1_000)
         return {one.model for one in found if one.kind == "new" and one.at_ms >= since}
 
@@ -1294,9 +1294,9 @@ class App:
         )
 
     @cached_property
-    def drift(self) -> _judge.drift.DriftService:
+    def drift(self) -> _judge.outcomes.DriftService:
         """Models that change under the same name."""
-        return _judge.drift.DriftService(
+        return _judge.outcomes.DriftService(
             learning=self.learning, memory=self.store, clock=self.clock
         )
 

@@ -12,8 +12,8 @@ from msgspec import Struct
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.prices import Rates
 from omni_cli.domain.record import replace
-from omni_cli.domain.resampling import Band, band, redrawn
 from omni_cli.domain.routing import NO_EVIDENCE, Contender, Query, decide
+from omni_cli.domain.statistics import Band, band, redrawn
 from omni_cli.domain.tasks import Complexity, LatencyPref, Priority, TaskEstimate, Weights
 
 #: Weights that are tried, in tenths: all that sum to one in steps of a fifth.

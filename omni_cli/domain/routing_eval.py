@@ -12,7 +12,7 @@ from zlib import crc32
 
 from msgspec import Struct
 
-from omni_cli.domain.resampling import Band, band, redrawn
+from omni_cli.domain.statistics import Band, band, redrawn
 
 Point = tuple[float, float]
 

@@ -197,3 +197,36 @@ def _ranks(values: Sequence[float]) -> list[float]:
             ranks[place] = (start + end) / 2 + 1
         start = end + 1
     return ranks
+
+
+#: Of so many draws the middle 95 % are a band; seeded, so that the same requests have the same
+#: bands whoever asks.
+DRAWS, SEED = 200, 0
+
+
+class Band(Struct, frozen=True):
+    low: float
+    high: float
+
+
+def redrawn(columns: Sequence[Sequence[float]], *, draws: int = DRAWS) -> list[list[float]]:
+    """Means of each column over requests drawn with replacement: draws x columns.
+
+    Args:
+        columns: of one length n >= 1, a value for each request; all are drawn together.
+    """
+    import random
+
+    dice = random.Random(SEED)
+    n = len(columns[0])
+    found = []
+    for _ in range(draws):
+        rows = dice.choices(range(n), k=n)
+        found.append([sum(map(column.__getitem__, rows)) / n for column in columns])
+    return found
+
+
+def band(values: Sequence[float]) -> Band:
+    """The middle of CONFIDENCE of ``values``, one at least."""
+    edge = (1 - CONFIDENCE) / 2
+    return Band(percentile(values, edge), percentile(values, 1 - edge))

@@ -1,4 +1,4 @@
-"""Reads an invoice or usage export, whoever made it. ``services/money/invoices.py`` compares it."""
+"""Reads an invoice or usage export, whoever made it; ``services/money/reconciling.py`` compares."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping

@@ -11,7 +11,7 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.breaker import Breaker
-from omni_cli.services.judge.watch import health_alerts
+from omni_cli.services.judge.alerts import health_alerts
 from omni_cli.simulator import Simulator
 from omni_cli.tui.fleet_view import state_word
 from omni_cli.tui.overview import read_overview

@@ -17,7 +17,7 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem, InvoiceLine, collapse, split_usage
 from omni_cli.importers import files, importers, load
 from omni_cli.importers.values import Unreadable, count, make_usage, nusd
-from omni_cli.services.money.invoices import compare
+from omni_cli.services.money.reconciling import compare
 
 TOKENS = st.integers(0, 10**7)
 DAYS = st.sampled_from(["2026-03-01", "2026-03-02", "2026-03-03"])

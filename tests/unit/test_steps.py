@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from omni_cli.cli.recorded import read_recorded
+from omni_cli.cli.commands.rules import read_recorded
 from omni_cli.domain.chat import ChatRequest, Message, Tool, ToolCall
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.steps import Step, asked, is_side_task, kind_of, step_of

@@ -17,14 +17,14 @@ from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.words import counted
 from omni_cli.importers.reconcile import read_invoice, recognise, resolved
 from omni_cli.services.money.held import report_document
-from omni_cli.services.money.invoices import (
+from omni_cli.services.money.reconciling import (
     Drift,
+    Reported,
     advise,
     compare,
     invoice_document,
     reported_document,
 )
-from omni_cli.services.money.reconciling import Reported
 
 app = typer.Typer(rich_markup_mode=None)
 

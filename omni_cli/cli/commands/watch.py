@@ -15,10 +15,9 @@ from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.words import counted
-from omni_cli.services.judge.alerts import Alert, budget_alerts
+from omni_cli.services.judge.alerts import Alert, Chore, Watch, budget_alerts
 from omni_cli.services.judge.health_report import CHECK_S, FleetHealth, health_document
 from omni_cli.services.judge.shadow import shadow_alerts
-from omni_cli.services.judge.watch import Chore, Watch
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -236,7 +235,7 @@ def _often(omni_app: App) -> Chore:
 
 
 def _service(omni_app: App, options: list[str], *, remove: bool) -> None:
-    from omni_cli.services.judge.watch import service_file
+    from omni_cli.services.judge.alerts import service_file
 
     home = Path(omni_app.env.get("HOME") or Path.home())
     program = [sys.executable, "-m", "omni_cli", "watch", *options]

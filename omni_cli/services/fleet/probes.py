@@ -12,8 +12,7 @@ from omni_cli.domain.pricing import format_usd, worst_case_nusd
 from omni_cli.services.engine.chat import ChatService
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Names, Selector
-from omni_cli.services.judge.alerts import Alert
-from omni_cli.services.judge.watch import Chore
+from omni_cli.services.judge.alerts import Alert, Chore
 
 QUESTION = "Reply with the single word: OK"
 #: Enough for the word and for a thinking model's least thought.

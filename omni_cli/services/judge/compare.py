@@ -18,9 +18,16 @@ from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.own import Steps
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.judge import judge
-from omni_cli.services.judge.compare_plan import Plan, plan_document, plan_from
+from omni_cli.services.judge.compare_plan import (
+    Done,
+    Plan,
+    Pool,
+    Purse,
+    Task,
+    plan_document,
+    plan_from,
+)
 from omni_cli.services.judge.compare_report import CompareReports
-from omni_cli.services.judge.compare_run import Done, Pool, Purse, Task
 
 #: What a judge is assumed to read of each answer in an estimate, characters.
 _TYPICAL_ANSWER = "word " * 160

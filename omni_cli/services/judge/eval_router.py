@@ -14,7 +14,6 @@ from omni_cli.domain.classify import classify
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.optimize import Option, Outcome, Past, Setting, banded, frontier, settings
 from omni_cli.domain.optimize import replay as replay_past
-from omni_cli.domain.resampling import Band, band, redrawn
 from omni_cli.domain.routing_eval import (
     LadderReport,
     TypeReport,
@@ -25,6 +24,7 @@ from omni_cli.domain.routing_eval import (
     pair_curve,
     type_report,
 )
+from omni_cli.domain.statistics import Band, band, redrawn
 from omni_cli.domain.tasks import Signals, TaskEstimate, Weights
 from omni_cli.services.judge.optimize import MOST, bands_document, evenly, setting_values
 

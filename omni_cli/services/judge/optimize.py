@@ -27,7 +27,7 @@ from omni_cli.domain.optimize import (
     suggestion,
 )
 from omni_cli.domain.periods import day_start, local_date
-from omni_cli.domain.resampling import Band
+from omni_cli.domain.statistics import Band
 from omni_cli.domain.tasks import COMPLEXITIES
 from omni_cli.domain.words import counted
 from omni_cli.ports import Clock
@@ -176,7 +176,7 @@ def setting_values(setting: Setting) -> dict[str, str]:
 
 
 def bands_document(outcome: Outcome) -> dict[str, Any]:
-    """Lower and upper ends, and what is other than today's; see domain/resampling.py."""
+    """Lower and upper ends, and what is other than today's; see domain/statistics.py."""
     bands = outcome.bands
     if bands is None:
         return {}

@@ -19,8 +19,7 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.record import replace
-from omni_cli.services.judge.alerts import Alert, Webhook, signature
-from omni_cli.services.judge.watch import Watch
+from omni_cli.services.judge.alerts import Alert, Watch, Webhook, signature
 from omni_cli.simulator import Simulator
 from tests.beginning import begin
 from tests.cost import cpu_s

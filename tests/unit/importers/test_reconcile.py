@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from omni_cli.domain.imports import InvoiceLine, TokenKind
-from omni_cli.services.money.invoices import Drift, compare
+from omni_cli.services.money.reconciling import Drift, compare
 
 DAY = "2026-03-01"
 
