@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from omni_cli import config as settings
 from omni_cli import system
+from omni_cli.catalog import is_in
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.tasks import WEEKDAYS
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from omni_cli.domain.latency import SpeedOf
     from omni_cli.domain.quality import PriorLookup, QualityTable
     from omni_cli.ports import Fetcher
-    from omni_cli.records import StoreFacts
     from omni_cli.services import engine as _engine
     from omni_cli.services import fleet as _fleet
     from omni_cli.services import judge as _judge
@@ -98,13 +98,13 @@ if TYPE_CHECKING:
     import omni_cli.store.abtests, omni_cli.store.adjustments, omni_cli.store.advice
     import omni_cli.store.answer_cache, omni_cli.store.assignments, omni_cli.store.audit
     import omni_cli.store.batches, omni_cli.store.budgets
-    import omni_cli.store.comparisons, omni_cli.store.connection, omni_cli.store.conversations
+    import omni_cli.store.comparisons, omni_cli.store.conversations
     import omni_cli.store.deploys, omni_cli.store.discoveries, omni_cli.store.dumps
     import omni_cli.store.gateway_keys, omni_cli.store.git_clone, omni_cli.store.glance
     import omni_cli.store.health_windows, omni_cli.store.history, omni_cli.store.imports
     import omni_cli.store.late_ledger, omni_cli.store.learning, omni_cli.store.leases
-    import omni_cli.store.limits, omni_cli.store.maintenance, omni_cli.store.models
-    import omni_cli.store.move, omni_cli.store.port, omni_cli.store.postgres
+    import omni_cli.store.maintenance, omni_cli.store.models
+    import omni_cli.store.move, omni_cli.store.places, omni_cli.store.port
     import omni_cli.store.providers, omni_cli.store.rebuild, omni_cli.store.reports
     import omni_cli.store.rollups, omni_cli.store.sessions, omni_cli.store.shadows
     import omni_cli.store.writer
@@ -120,8 +120,6 @@ else:
 
 _Part = TypeVar("_Part")
 
-_CATALOGUE_KEY, _CHECKED_KEY = "catalogue", "catalogue_checked"
-_DATABASES = ("postgresql://", "postgres://")
 #: What ``refresh`` leaves beside all that is the store's: it does not rest on what may change.
 _LASTING = ("transport", "calls", "steps", "system_models")
 
@@ -235,50 +233,24 @@ class App:
 
     @cached_property
     def _db(self) -> _store.port.Store:
-        store = self._open()
+        store = self.place.open(durable=self._durable)
         self._seed(store)
         return store
 
-    @cached_property
-    def database_url(self) -> str:
-        """Of the database that holds the store; "" where that is a file of this machine."""
-        return settings.database_url(self.paths, self.env)
-
-    def _open(self, *, moving: bool = False) -> _store.port.Store:
-        durable = self._durable
-        if url := self.database_url:
-            return _store.postgres.PostgresStore(
-                url, self.paths.data, env=self.env, durable=durable, moving=moving
-            )
-
-        return _store.connection.SqliteStore(self.paths.store, durable=durable, moving=moving)
-
-    @property
-    def store_name(self) -> str:
-        """Where the store is, as a person is told: its file, or its database without a password."""
-        return self._name_of(self.database_url or str(self.paths.store))
-
-    def _name_of(self, place: str) -> str:
-        if place.startswith(_DATABASES):
-            return _store.postgres.named(place, self.env)
-        return str(Path(place).expanduser().absolute())
-
     def _seed(self, store: _store.port.Store) -> None:
-        from omni_cli.catalog import stamp
+        if not is_in(store):
+            models = _store.models.ModelStore(store)
+            notes = {_store.rollups.ZONE_KEY: self.zone}
+            _catalog.update.bring(store, models, now_ms=self.now_ms(), notes=notes)
 
-        current = stamp()
-        if store.get_meta(_CATALOGUE_KEY) == current:
-            return
+    @cached_property
+    def place(self) -> _store.places.Place:
+        """Where the store is."""
+        url = settings.database_url(self.paths, self.env)
+        return self._place(url or str(self.paths.store))
 
-        with store.transaction():
-            if store.get_meta(_CATALOGUE_KEY) == current:
-                return
-            catalogue = _catalog.load.load_catalog()
-            _fleet.catalogue.seed(_store.models.ModelStore(store), catalogue, now_ms=self.now_ms())
-            store.set_meta(_CHECKED_KEY, catalogue.checked)
-            store.set_meta(_CATALOGUE_KEY, current)
-            if store.get_meta(_store.rollups.ZONE_KEY) is None:
-                store.set_meta(_store.rollups.ZONE_KEY, self.zone)
+    def _place(self, where: str) -> _store.places.Place:
+        return _store.places.Place(where, self.paths.data, self.env)
 
     # What is called "every" has also what is organisations'.
     every_provider = _stored(lambda db: _store.providers.ProviderStore(db))
@@ -311,17 +283,13 @@ class App:
 
     def organisations(self) -> set[str]:
         """All that anything here was made for, or used by."""
-
-        used = self.every_report.totals(0, 99_999_999, ("org",), {})
-        kept = [item.slug for item in self.every_provider.all()]
-        kept += [item.name for item in self.every_assignment.roles()]
-        kept += [item.name for item in self.every_assignment.chains()]
-        return {
-            *(org for (org,) in used),
-            *(key.org or "" for key in self.every_client_key.all()),
-            *(_fleet.organisation.whose(name) for name in kept),
-            *(budget.value for budget in self.every_budget.all() if budget.scope == "org"),
-        } - {""}
+        return _fleet.organisation.organisations(
+            self.every_report,
+            self.every_client_key,
+            self.every_provider,
+            self.every_assignment,
+            self.every_budget,
+        )
 
     @cached_property
     def providers(self) -> _fleet.organisation.OrgProviders:
@@ -329,7 +297,7 @@ class App:
             self.every_provider,
             self._eyes,
             lambda: self.config.general.org_private_addresses,
-            _addresses,
+            system.addresses,
         )
 
     @cached_property
@@ -354,12 +322,8 @@ class App:
 
         return _fleet.organisation.OrgBudgets(self.every_budget, self.client_keys, self._eyes)
 
-    @property
-    def ledger(self) -> repositories.Ledger:
-        return self._ledger
-
     @cached_property
-    def _ledger(self) -> _store.late_ledger.LateLedger:
+    def ledger(self) -> _store.late_ledger.LateLedger:
         ledger = _store.late_ledger.LateLedger(self._db)
         ledger.catch_up()
         return ledger
@@ -371,7 +335,7 @@ class App:
         serves = self.config.store.when_away == "slices"
         return _store.writer.Writer(
             self._db,
-            self._ledger,
+            self.ledger,
             away_s=_store.leases.AWAY_S if serves else _store.leases.STRICT_S,
         )
 
@@ -381,22 +345,6 @@ class App:
             return self.every_client_key
 
         return _fleet.organisation.OrgClientKeys(self.every_client_key, self._eyes)
-
-    def store_facts(self) -> StoreFacts:
-        """A look at the store from outside: it may be missing, or broken."""
-        if url := self.database_url:
-            return _store.postgres.examine(url, self.env)
-
-        return _store.maintenance.examine(self.paths.store)
-
-    def unwritable(self) -> str:
-        """What to do where nothing can be kept; "" where it can."""
-
-        return (
-            ""
-            if _store.connection.can_write(self.paths.store)
-            else _store.connection.UNWRITABLE_HINT
-        )
 
     @cached_property
     def logs(self) -> _importers.logs.Logs:
@@ -494,30 +442,15 @@ class App:
             frozenset(role.name for role in self.assignments.roles()),
         )
 
-    @property
     def catalogue_checked(self) -> str:
-        """The ISO date on which the catalogue's prices were read at their source."""
-        return self.store.get_meta(_CHECKED_KEY) or _catalog.load.load_catalog().checked
+        """The ISO date on which the prices in the store were read at their source."""
+        return _catalog.update.checked(self.store)
 
     def update_catalogue(self, file: Path | None, url: str | None = None) -> dict[str, Any]:
-        """Newer models and prices from a file or the network, all of it or nothing.
-
-        Raises:
-            UsageError: the file cannot be read.
-            ProviderError: the network or the server failed.
-            ConfigError: the data is not usable.
-        """
-
-        data = (
-            _catalog.update.contents(file)
-            if file
-            else _catalog.update.download(self.transport, _wire.registry.adapter("openai"), url)
+        """See ``catalog/update.py:update``."""
+        return _catalog.update.update(
+            self.store, self.models, self.transport, file=file, url=url, now_ms=self.now_ms()
         )
-        today = _money.prices.utc_day(self.now_ms())
-        with self.store.transaction():
-            report = _catalog.update.update(self.models, data, today=today, now_ms=self.now_ms())
-            self.store.set_meta(_CHECKED_KEY, today)
-        return report
 
     # --- the fleet: changed, deployed, routed, browsed -------------------------------------------
 
@@ -661,16 +594,9 @@ class App:
         return _providers.http.HttpFetcher(outside=self._must_lead_out)
 
     def origins(self) -> dict[tuple[str, int], bool]:
-        """Hosts and ports of all providers, and whether each is organisations' own alone: these
-        must lead out of this machine's networks, unless the settings say otherwise."""
-        from omni_cli.domain.hosts import host_and_port
-
-        free, found = self.config.general.org_private_addresses, dict[tuple[str, int], bool]()
-        for provider in self.every_provider.all():
-            origin = host_and_port(provider.base_url)
-            own = bool(_fleet.organisation.whose(provider.slug)) and not free
-            found[origin] = own and found.get(origin, True)
-        return found
+        """See ``services/fleet/organisation.py:origins``."""
+        free = self.config.general.org_private_addresses
+        return _fleet.organisation.origins(self.every_provider.all(), free=free)
 
     def _must_lead_out(self, host: str, port: int) -> bool:
         return self.origins().get((host, port), False)
@@ -723,7 +649,7 @@ class App:
         """What requests of this process's own are made with."""
         import random
 
-        writer = _store.writer.Writer(self._db, self._ledger, alone=True)
+        writer = _store.writer.Writer(self._db, self.ledger, alone=True)
         return _engine.own.Tools(
             commits=_engine.own.Singly(
                 writer, clock=self.clock, pause=writer.rung, reclaim=self.recovery.run
@@ -989,7 +915,9 @@ class App:
     def maintenance(self) -> _judge.maintenance.MaintenanceService:
         return _judge.maintenance.MaintenanceService(
             path=self.paths.store,
-            copier=self._dumps() if self.database_url else _store.maintenance,
+            copier=_store.dumps.Dumps(self.place.where, self.env)
+            if self.place.is_database
+            else _store.maintenance,
             files=lambda: _store.maintenance.MaintenanceStore(self._db),
             rollups=lambda: self.rebuild,
             audit=lambda: self.audit,
@@ -1002,35 +930,14 @@ class App:
             keep_days=self.config.store.keep_days,
         )
 
-    def shared_limits(self) -> _store.limits.LimitStore | None:
-        """Where gateways keep limits together; None where the store is a file of one machine."""
-        if not self.database_url:
-            return None
-
-        return _store.limits.LimitStore(self.database_url, self.env)
-
     def _mover(self, target: str) -> _store.move.Mover:
+        there = self._place(target)
         return _store.move.Mover(
-            lambda: self._open(moving=True),
-            lambda: self._open_at(target),
-            lambda: self._is_there(target),
-            self._name_of(target),
+            lambda: self.place.open(moving=True),
+            lambda: there.open(moving=True),
+            there.exists,
+            there.name,
         )
-
-    def _is_there(self, place: str) -> bool:
-        if place.startswith(_DATABASES):
-            return _store.postgres.examine(place, self.env).exists
-        return Path(place).expanduser().exists()
-
-    def _open_at(self, place: str) -> _store.port.Store:
-        """A store elsewhere, for whoever moves this one there."""
-        if place.startswith(_DATABASES):
-            return _store.postgres.PostgresStore(place, self.paths.data, env=self.env, moving=True)
-
-        return _store.connection.SqliteStore(Path(place).expanduser().absolute(), moving=True)
-
-    def _dumps(self) -> _store.dumps.Dumps:
-        return _store.dumps.Dumps(self.database_url, self.env)
 
     # --- budgets, imports, corrections, invoices -------------------------------------------------
 
@@ -1360,13 +1267,3 @@ class App:
             quiet_s=wanted.quiet_minutes * 60,
             note=self.note,
         )
-
-
-def _addresses(host: str) -> list[str]:
-    """Of a host's name; none where nobody knows it."""
-    import socket
-
-    try:
-        return [str(found[4][0]) for found in socket.getaddrinfo(host, None)]
-    except OSError:
-        return []

@@ -1,13 +1,18 @@
-"""Newer models and prices, from a file or the network: all of it or nothing."""
+"""The catalogue in the store: the bundled one, then newer models and prices from a file or the
+network, all of it or nothing."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omni_cli.catalog.load import apply_remote
+from omni_cli.catalog import CHECKED_KEY, KEY, is_in, stamp
+from omni_cli.catalog.load import apply_remote, load_catalog
 from omni_cli.domain.errors import ProviderError, UsageError
 from omni_cli.ports import Fetcher, HttpCall, ProviderAdapter
-from omni_cli.repositories import Models
-from omni_cli.services.fleet.catalogue import refresh
+from omni_cli.repositories import Models, Store
+from omni_cli.services.fleet.catalogue import refresh, seed
+from omni_cli.services.money.prices import utc_day
+from omni_cli.wire.registry import adapter
 
 #: What genai-prices' own ``UpdatePrices`` reads (its DEFAULT_UPDATE_URL, version 0.2.3).
 URL = (
@@ -18,38 +23,52 @@ URL = (
 TIMEOUT_S = 30.0
 
 
-def contents(file: Path) -> bytes:
-    """Raises UsageError: the file cannot be read."""
-    try:
-        return file.read_bytes()
-    except OSError as exc:
-        raise UsageError(f"cannot read {file}: {exc.strerror}") from exc
+def bring(store: Store, models: Models, *, now_ms: int, notes: Mapping[str, str]) -> None:
+    """The bundled catalogue into a store that has none, or another; one process of many does it.
 
-
-def download(transport: Fetcher, words: ProviderAdapter, url: str | None) -> bytes:
-    """Args:
-        words: words the server's refusal; any adapter does.
-        url: another place than the usual one.
-
-    Raises:
-        ProviderError: the network or the server failed.
+    Args:
+        notes: what a new store notes meanwhile, where it has no such note yet.
     """
-    call = HttpCall("GET", url or URL, {"accept": "application/json"}, None, "json")
-    try:
-        return transport.fetch(words, call, timeout_s=TIMEOUT_S).encode()
-    except ProviderError as exc:
-        exc.hint = f"nothing was changed; download {call.url}, then omni models update --file"
-        raise
+    with store.transaction():
+        if is_in(store):
+            return
+        catalogue = load_catalog()
+        seed(models, catalogue, now_ms=now_ms)
+        told = {CHECKED_KEY: catalogue.checked, KEY: stamp()}
+        told |= {key: text for key, text in notes.items() if store.get_meta(key) is None}
+        for key, text in told.items():
+            store.set_meta(key, text)
 
 
-def update(models: Models, data: bytes, *, today: str, now_ms: int) -> dict[str, Any]:
-    """Bring the data into the store, within the caller's transaction; returns what changed.
+def checked(store: Store) -> str:
+    """The ISO date on which the store's prices were read at their source."""
+    return store.get_meta(CHECKED_KEY) or load_catalog().checked
+
+
+def update(
+    store: Store,
+    models: Models,
+    fetcher: Fetcher,
+    *,
+    file: Path | None,
+    url: str | None,
+    now_ms: int,
+) -> dict[str, Any]:
+    """Bring newer models and prices into the store, from a file or the network; returns what
+    changed.
 
     Raises:
+        UsageError: the file cannot be read.
+        ProviderError: the network or the server failed.
         ConfigError: the data is not usable.
     """
-    catalogue = apply_remote(data, checked=today)
-    report = refresh(models, catalogue, now_ms=now_ms)
+    # Any adapter words the server's refusal.
+    data = _contents(file) if file else _download(fetcher, adapter("openai"), url)
+    today = utc_day(now_ms)
+    with store.transaction():
+        catalogue = apply_remote(data, checked=today)
+        report = refresh(models, catalogue, now_ms=now_ms)
+        store.set_meta(CHECKED_KEY, today)
     return {
         "checked": today,
         "source": catalogue.source,
@@ -57,3 +76,19 @@ def update(models: Models, data: bytes, *, today: str, now_ms: int) -> dict[str,
         "added": list(report.added),
         "repriced": list(report.repriced),
     }
+
+
+def _contents(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"cannot read {file}: {exc.strerror}") from exc
+
+
+def _download(transport: Fetcher, words: ProviderAdapter, url: str | None) -> bytes:
+    call = HttpCall("GET", url or URL, {"accept": "application/json"}, None, "json")
+    try:
+        return transport.fetch(words, call, timeout_s=TIMEOUT_S).encode()
+    except ProviderError as exc:
+        exc.hint = f"nothing was changed; download {call.url}, then omni models update --file"
+        raise

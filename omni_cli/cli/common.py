@@ -199,7 +199,7 @@ def offer(names: Callable[[App], Iterable[str]], incomplete: str) -> list[str]:
     """Names for the shell. Pressing Tab makes no store where there is none, and no noise."""
     try:
         with App() as app:
-            there = app.database_url or app.paths.store.exists()
+            there = app.place.is_database or app.paths.store.exists()
             found = list(names(app)) if there else []
     except OmniError:
         return []

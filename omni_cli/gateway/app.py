@@ -231,7 +231,7 @@ class Gateway:
 
     def _shared_counts(self) -> SharedCounts | None:
         counts = shared_counts(self._app.env)
-        if counts is None and (limits := self._app.shared_limits()) is not None:
+        if counts is None and (limits := self._app.place.limits()) is not None:
             return StoreCounts(limits)
         return counts
 

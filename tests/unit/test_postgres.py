@@ -495,7 +495,7 @@ class TestAddress:
         with App({"OMNI_HOME": str(home), "OMNI_DATABASE_URL": url}) as app:
             with pytest.raises(StoreError, match=r"postgresql://ann@127\.0\.0\.1:9/omni") as told:
                 app.store.probe()
-            facts = app.store_facts()
+            facts = app.place.facts()
         assert "s3cret" not in f"{told.value} {told.value.hint} {facts}"
         assert facts.problems
 

@@ -89,7 +89,7 @@ def unset(key: Key) -> None:
 def path(as_json: JsonFlag = False) -> None:
     """Where settings, store and keys are."""
     with omni() as omni_app:
-        where, store = omni_app.paths, omni_app.store_name
+        where, store = omni_app.paths, omni_app.place.name
         project = settings.project_file(Path.cwd())
     document = {
         "config": str(where.config_file),

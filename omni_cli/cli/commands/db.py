@@ -158,7 +158,7 @@ def move(
             if as_json:
                 emit_json({"cancelled": True, "to": there})
             else:
-                out(f"{omni_app.store_name} is used again; what is in {there} stays as it is")
+                out(f"{omni_app.place.name} is used again; what is in {there} stays as it is")
             return
         found = service.move(target, _table_progress, dry_run=dry_run)
         kept = omni_app.paths.store

@@ -77,14 +77,14 @@ def _files(omni_app: App) -> Iterable[Check]:
         yield Check("settings", "ok", shown)
         yield judge.zone_check(zone, omni_app.env.get("TZ"))
     yield judge.space_check(shutil.disk_usage(_nearest(where.data)).free)
-    if hint := omni_app.unwritable():
+    if hint := omni_app.place.unwritable():
         message = f"{where.data} cannot be written: nothing can be kept"
         yield Check("home", "fail", message, hint)
     yield from judge.plugin_checks()
     if sys.platform != "win32":
         yield judge.permission_check(_modes(where.data))
     try:
-        yield from judge.store_checks(omni_app.store_facts(), omni_app.store_name)
+        yield from judge.store_checks(omni_app.place.facts(), omni_app.place.name)
     except ConfigError as exc:
         yield Check("store", "fail", exc.message, exc.hint)
 
@@ -108,7 +108,7 @@ def _fleet(omni_app: App) -> Iterable[Check]:
             for target, text in omni_app.breakers.all().items()
             if not Breaker.from_json(text).allows(omni_app.now_ms())
         ]
-        checked = omni_app.catalogue_checked
+        checked = omni_app.catalogue_checked()
     except OmniError as exc:
         yield Check("fleet", "fail", exc.message, exc.hint)
         return

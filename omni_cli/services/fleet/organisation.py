@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.hosts import is_near, is_public
+from omni_cli.domain.hosts import host_and_port, is_near, is_public
 from omni_cli.domain.record import replace
 
 if TYPE_CHECKING:
@@ -71,6 +71,31 @@ def owners(providers: Providers, assignments: Assignments) -> frozenset[str]:
     names += [chain.name for chain in assignments.chains()]
     found = {whose(name) for name in names} | {rule_of(rule)[0] for rule in assignments.rules()}
     return frozenset(found - {""})
+
+
+def organisations(
+    reports: Reports,
+    client_keys: ClientKeys,
+    providers: Providers,
+    assignments: Assignments,
+    budgets: Budgets,
+) -> set[str]:
+    """All that anything here was made for, or used by."""
+    used = reports.totals(0, 99_999_999, ("org",), {})
+    found = {org for (org,) in used} | owners(providers, assignments)
+    found |= {key.org or "" for key in client_keys.all()}
+    return {*found, *(one.value for one in budgets.all() if one.scope == "org")} - {""}
+
+
+def origins(providers: Iterable[Provider], *, free: bool) -> dict[tuple[str, int], bool]:
+    """Hosts and ports of all providers, and whether each is organisations' own alone: these must
+    lead out of this machine's networks, unless the settings say otherwise, ``free``."""
+    found = dict[tuple[str, int], bool]()
+    for provider in providers:
+        origin = host_and_port(provider.base_url)
+        own = bool(whose(provider.slug)) and not free
+        found[origin] = own and found.get(origin, True)
+    return found
 
 
 class Eyes:
