@@ -1,5 +1,6 @@
 """``omni dash``: the terminal interface, or the same in a browser."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -55,6 +56,7 @@ def run(theme: str | None = None, tab: str | None = None) -> None:
     omni_app = OmniApp(cwd=Path.cwd(), theme=theme, tab=tab, probing=True)
     if theme is not None and theme not in omni_app.themes:
         raise UsageError(f"no theme {theme!r}", hint=f"one of {', '.join(sorted(omni_app.themes))}")
+    gc.set_threshold(700, 10, 10)  # Python's own again: it runs all day (omni_cli/__main__.py)
     omni_app.run()
     while omni_app.wants_demo:
         _demo(omni_app.theme)
