@@ -71,9 +71,9 @@ if TYPE_CHECKING:
     import omni_cli.services.fleet.apply, omni_cli.services.fleet.browse
     import omni_cli.services.fleet.catalogue, omni_cli.services.fleet.connection_test
     import omni_cli.services.fleet.describe, omni_cli.services.fleet.discovery
-    import omni_cli.services.fleet.fleet, omni_cli.services.fleet.fleet_document
+    import omni_cli.services.fleet.fleet
     import omni_cli.services.fleet.history, omni_cli.services.fleet.listing
-    import omni_cli.services.fleet.organisation, omni_cli.services.fleet.probes
+    import omni_cli.services.fleet.organisation
     import omni_cli.services.fleet.provider_maker, omni_cli.services.fleet.role_switch
     import omni_cli.services.fleet.setup, omni_cli.services.fleet.slots
     import omni_cli.services.fleet.sync
@@ -480,7 +480,7 @@ class App:
 
     def whole_fleet(self) -> dict[str, Any]:
         """What a revision keeps: everybody's, and each organisation's."""
-        return _fleet.fleet_document.fleet_document(
+        return _fleet.describe.fleet_document(
             self.every_provider, self.every_model, self.every_assignment, self.every_budget
         )
 
@@ -1234,9 +1234,9 @@ class App:
             premium=self.config.general.premium_model,
         )
 
-    def prober(self, cap_nusd: int) -> _fleet.probes.Prober:
+    def prober(self, cap_nusd: int) -> _fleet.connection_test.Prober:
         """Paid probes, ``cap_nusd`` nano-dollars a day at most."""
-        return _fleet.probes.Prober(
+        return _fleet.connection_test.Prober(
             chat=self.chat,
             names=self.names,
             spent=lambda: self.windows.spent_today("probe", self.now_ms()),

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from omni_cli.catalog.load import FOLDER
+from omni_cli.domain.models import size_of_name
 from omni_cli.domain.quality import PRIOR_STRENGTH, family_key
-from omni_cli.domain.sizes import size_of_name
 from omni_cli.domain.tasks import TASK_TYPES
 
 TABLE = Path(__file__).with_name("benchmarks.toml")

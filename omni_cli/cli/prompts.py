@@ -14,10 +14,17 @@ from msgspec import Struct
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import complete_roles, money
 from omni_cli.cli.render import note
-from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
+from omni_cli.domain.chat import (
+    ChatRequest,
+    MediaPart,
+    Message,
+    Part,
+    TextPart,
+    image_part,
+    media_type,
+)
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.hosts import is_here
-from omni_cli.domain.media import image_part, media_type
 from omni_cli.domain.models import BADGES
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.tasks import COMPLEXITIES, LATENCY_PREFS, PRIORITIES, TASK_TYPES

@@ -1,10 +1,12 @@
 """What is asked and what comes back, in one vocabulary for all wire protocols."""
 
+import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from omni_cli.domain.errors import UsageError
 from omni_cli.domain.tokens import estimate_tokens
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
@@ -417,3 +419,54 @@ def message_from(body: Mapping[str, Any]) -> Message:
         reasoning=tuple(body.get("reasoning", ())),
         **{name: body[name] for name in _SAID if name in body},
     )
+
+
+#: What a file is by its content: names lie, and a provider bills what it is sent. First bytes of
+#: files (their formats' specifications).
+_HEADS = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"%PDF-", "application/pdf"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+    (b"OggS", "audio/ogg"),
+    (b"fLaC", "audio/flac"),
+)
+_BRANDS = {
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"mif1": "image/heif",
+    b"avif": "image/avif",
+    b"M4A ": "audio/mp4",
+}
+
+
+def media_type(data: bytes) -> str:
+    """What a file is by its first bytes, whatever it is called; "" where they do not tell."""
+    if data[:4] == b"RIFF":
+        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12], "")
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12], "")
+    return next((kind for head, kind in _HEADS if data.startswith(head)), "")
+
+
+def image_part(data: bytes, name: str, where: str) -> MediaPart:
+    """An image to send, as what it really is.
+
+    Args:
+        where: how the error names the file.
+
+    Raises UsageError where it is none.
+    """
+    kind = media_type(data)
+    if not kind.startswith("image/"):
+        holds = f"it holds {kind}" if kind else "its content is none that omni knows"
+        raise UsageError(
+            f"{where} is no image: {holds}", hint="PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC are taken"
+        )
+    return MediaPart(kind, binascii.b2a_base64(data, newline=False).decode(), name=name)

@@ -6,10 +6,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.chat import MediaPart, Message, TextPart
+from omni_cli.domain.chat import MediaPart, Message, TextPart, image_part
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.media import image_part
 from omni_cli.domain.optimize import Setting
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.gateway.auth import Principal

@@ -10,7 +10,7 @@ from typing import Any
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.embeddings import Vectors
 from omni_cli.domain.errors import BadRequest
-from omni_cli.domain.sizes import parse_size
+from omni_cli.domain.models import parse_size
 from omni_cli.simulator import fleet
 from omni_cli.simulator.routes import Route
 from omni_cli.simulator.text import labels

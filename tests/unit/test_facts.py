@@ -12,9 +12,8 @@ import pytest
 
 from omni_cli.catalog.load import FOLDER as CATALOG
 from omni_cli.catalog.priors import load_priors
-from omni_cli.domain.models import BADGES, CAPABILITIES
+from omni_cli.domain.models import BADGES, CAPABILITIES, size_of_name
 from omni_cli.domain.quality import PRIOR_STRENGTH, QualityTable, family_key
-from omni_cli.domain.sizes import size_of_name
 from omni_cli.domain.tasks import TASK_TYPES
 from tools import priors as fit
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from omni_cli.domain.sizes import parse_size, size_of_name
+from omni_cli.domain.models import parse_size, size_of_name
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def _watch(
 def _chores(omni_app: App, probes: list[str], every_s: float, cap_nusd: int) -> tuple[Chore, ...]:
     chores = []
     if probes:
-        from omni_cli.services.fleet.probes import probe_chore
+        from omni_cli.services.fleet.connection_test import probe_chore
 
         chores.append(probe_chore(omni_app.prober(cap_nusd), probes, every_s))
     return tuple(chores)

@@ -27,6 +27,7 @@ from omni_cli.domain.batches import (
 )
 from omni_cli.domain.bounds import most_of, over_maximum
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.clouds import SURCHARGE_PERCENT, charged_more
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import (
     BadRequest,
@@ -51,7 +52,6 @@ from omni_cli.domain.pricing import (
     worst_case_nusd,
 )
 from omni_cli.domain.record import replace
-from omni_cli.domain.regions import SURCHARGE_PERCENT, charged_more
 from omni_cli.ports import Access, Clock, Endpoint
 from omni_cli.records import StoredPrice
 from omni_cli.repositories import Assignments, Audit, Batches, Budgets, Models, Providers

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from omni_cli.domain.models import size_of_name
 from omni_cli.domain.quality import PRIOR_STRENGTH, Prior, PriorLookup
-from omni_cli.domain.sizes import size_of_name
 
 #: How the basis of such a prior begins.
 OWN_SCORE = "your own score"

@@ -10,7 +10,7 @@ from typing import Literal
 from omni_cli.domain.chat import ChatRequest, Completion, MediaPart, Message, TextPart, Tool
 from omni_cli.domain.models import ModelInfo, Role
 from omni_cli.services.engine.checks import is_json, not_refused, tool_calls_parse
-from omni_cli.services.fleet.probes import QUESTION
+from omni_cli.services.fleet.connection_test import QUESTION
 
 Kind = Literal["text", "image", "tools", "json"]
 CALLS: Mapping[Kind, str] = {

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from omni_cli.domain.bounds import CallBound, Most, most_of, worst_nusd
+from omni_cli.domain.clouds import SURCHARGE_PERCENT
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.record import replace
-from omni_cli.domain.regions import SURCHARGE_PERCENT
 from omni_cli.ports import ProviderAdapter
 from omni_cli.services.engine.attempts import Target
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from omni_cli.domain.bounds import DEFAULT_MAX_OUTPUT
 from omni_cli.domain.chat import TOKEN_FIELDS, ChatChunk, CompletionFolder, Usage
+from omni_cli.domain.clouds import SURCHARGE_PERCENT
 from omni_cli.domain.errors import (
     Cancelled,
     ConnectionFailed,
@@ -25,7 +26,6 @@ from omni_cli.domain.pricing import (
     worst_case_nusd,
 )
 from omni_cli.domain.record import replace
-from omni_cli.domain.regions import SURCHARGE_PERCENT
 from omni_cli.ports import Clock
 from omni_cli.repositories import Attempts
 from omni_cli.services.engine.attempts import AttemptSummary, Progress, Target

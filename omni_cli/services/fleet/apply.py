@@ -24,6 +24,7 @@ from omni_cli.domain.models import (
 from omni_cli.domain.prices import Price
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Assignments, Budgets, Models, Providers
+from omni_cli.services.fleet.describe import fleet_document, fleet_tables
 from omni_cli.services.fleet.fleet import FleetService
 from omni_cli.services.fleet.fleet_checks import (
     check_alias,
@@ -35,7 +36,6 @@ from omni_cli.services.fleet.fleet_checks import (
     check_word,
     namesakes,
 )
-from omni_cli.services.fleet.fleet_document import fleet_document, fleet_tables
 from omni_cli.services.money.budget_document import budget_name
 from omni_cli.services.money.prices import base_rates, doubt, published
 

@@ -29,6 +29,7 @@ from omni_cli.domain.words import meant
 from omni_cli.ports import Clock
 from omni_cli.repositories import Assignments, Audit, Budgets, Models, Providers
 from omni_cli.services.engine.names import Names
+from omni_cli.services.fleet.describe import fleet_document
 from omni_cli.services.fleet.fleet_checks import (
     Namespace,
     check_alias,
@@ -43,7 +44,6 @@ from omni_cli.services.fleet.fleet_checks import (
     one_of,
     split_link,
 )
-from omni_cli.services.fleet.fleet_document import fleet_document
 from omni_cli.services.money.prices import PriceBook, check_rates, published, state_of, utc_day
 from omni_cli.wire.registry import protocols
 

@@ -13,9 +13,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from omni_cli.domain.chat import MediaPart, Message, MessageRole, Part, TextPart
+from omni_cli.domain.chat import MediaPart, Message, MessageRole, Part, TextPart, image_part
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.media import image_part
 from omni_cli.domain.scoring import KINDS, Scorer
 from omni_cli.plugins import plugins
 

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from omni_cli.domain.chat import TEXT_FIELDS, Usage
+from omni_cli.domain.clouds import in_dearer_region
 from omni_cli.domain.errors import UnknownPrice
 from omni_cli.domain.imports import (
     ImportedCall,
@@ -18,7 +19,6 @@ from omni_cli.domain.imports import (
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.pricing import Price, borrowed, costs_nusd, usd_string
 from omni_cli.domain.record import replace
-from omni_cli.domain.regions import in_dearer_region
 from omni_cli.ports import Clock
 from omni_cli.records import StoredPrice
 from omni_cli.repositories import Audit, Imports, Ledger, Models

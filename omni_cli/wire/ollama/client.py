@@ -15,8 +15,8 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import Malformed, ModelNotFound, ProviderError
+from omni_cli.domain.models import parse_size
 from omni_cli.domain.record import replace
-from omni_cli.domain.sizes import parse_size
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client

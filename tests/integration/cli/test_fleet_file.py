@@ -9,7 +9,7 @@ from typing import get_args
 import jsonschema
 import pytest
 
-from omni_cli.services.fleet.fleet_document import MODEL_FIELDS
+from omni_cli.services.fleet.describe import MODEL_FIELDS
 from omni_cli.services.fleet.fleet_file import FleetFile, ModelTable
 from omni_cli.written import Written
 from tests.integration.cli.conftest import Omni

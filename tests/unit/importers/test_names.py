@@ -2,7 +2,7 @@
 
 import pytest
 
-from omni_cli.domain.regions import in_dearer_region
+from omni_cli.domain.clouds import in_dearer_region
 from omni_cli.importers.names import known_names, provider_slug, resolve_call, resolve_model
 from tests.unit.importers.support import sample
 
