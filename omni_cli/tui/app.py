@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
@@ -93,8 +94,11 @@ PROBE_LOOKED_AT_S, PROBE_S = 5.0, 30.0
 _PALETTE_FROM = 100
 #: A new tab waits so long at most for the bar to be drawn, seconds.
 _HEARD_S = 0.05
-#: Long after the first paint, seconds.
-_PRELOAD_AFTER_S = 1.0
+#: Long after the first paint, seconds; and a tab is made ahead only when no key came for so long.
+_AHEAD_AFTER_S, _REST_S = 1.0, 0.3
+#: Python looks through all objects for rubbish in 50 to 200 ms, and no key is answered meanwhile:
+#: by itself after so many lesser turns only, here after a few, when no key came for some seconds.
+_SELDOM, _TIDY_S, _FEW = 300, 5.0, 10
 
 
 def _commands() -> "type[Provider]":
@@ -113,6 +117,7 @@ class OmniApp(App[None]):
         theme: a theme's name, instead of the remembered one.
         tab: the id of the tab to open, instead of the remembered one.
         probing: whether providers are checked, unbilled, while it is open.
+        ahead: whether tabs are made before they are asked for, while nothing else happens.
     """
 
     TITLE = "omni"
@@ -148,11 +153,15 @@ class OmniApp(App[None]):
         theme: str | None = None,
         tab: str | None = None,
         probing: bool = False,
+        ahead: bool = False,
     ) -> None:
         #: What is on the terminal; before the base class, which asks for a driver.
         self.sent = Sent()
         super().__init__()
-        self._probing = probing
+        self._probing, self._ahead = probing, ahead
+        #: When there was a key or the mouse, as of ``time.monotonic``.
+        self._heard = 0.0
+        self._turns = {tab.id: asyncio.Lock() for tab in TABS}
         env = os.environ if env is None else env
         self.loader = Loader(env, clock=clock, cwd=cwd)
         self._clock = clock
@@ -201,7 +210,11 @@ class OmniApp(App[None]):
         self.loader.watch(self._tell_changed)
         if self._probing:
             self.loader.probe(self._probe_period)
-        self.set_timer(_PRELOAD_AFTER_S, self._preload)
+        if self._ahead:
+            gc.freeze()
+            gc.set_threshold(*gc.get_threshold()[:2], _SELDOM)
+            self.set_interval(_TIDY_S, self._tidy)
+            self.run_worker(self._make_ahead(), group="ahead")
 
     def on_resize(self) -> None:
         """The palette's key is in the help; where room is scarce the screen's own keys need it."""
@@ -214,32 +227,66 @@ class OmniApp(App[None]):
         self.sent.forget()
         self.refresh()
 
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent):
+            self._heard = time.monotonic()
+        await super().on_event(event)
+
     async def open_tab(self, name: str) -> None:
         """Show a tab, made on first use."""
-        switcher = self.query_one(ContentSwitcher)
-        self.query_one(TabBar).active = self._looked_at = name
-        pane = self._pane(name)
-        if pane is None:
-            tab = next(tab for tab in self.tabs if tab.id == name)
+        bar = self.query_one(TabBar)
+        bar.active = self._looked_at = name
+        if self._pane(name) is None:
             # Importing and making it take longer than a key may: before, the bar shows that it was
             # heard.
             drawn = asyncio.Event()
-            self.query_one(TabBar).call_after_refresh(drawn.set)
-            kind = await asyncio.to_thread(tab.load)
+            bar.call_after_refresh(drawn.set)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(drawn.wait(), _HEARD_S)
+        pane = await self._made(name)
+        if bar.active != name:
+            return  # another tab was asked for meanwhile
+        self.query_one(ContentSwitcher).current = name
+        pane.opened()
+        self.screen.set_focus(pane.landing)
+
+    async def _made(self, name: str) -> Pane[Any]:
+        """A tab's pane; who asks for it while it is made waits."""
+        async with self._turns[name]:
             pane = self._pane(name)
             if pane is None:
+                tab = next(tab for tab in self.tabs if tab.id == name)
+                kind = await asyncio.to_thread(tab.load)
                 pane = kind(self.loader, id=name)
-                await switcher.mount(pane)
+                pane.display = False
+                await self.query_one(ContentSwitcher).mount(pane)
                 kept = self.ui.of(name)
                 pane.recall(kept)
                 pane.put(kept.get("place"))
-        if self.query_one(TabBar).active != name:
-            return  # another tab was asked for meanwhile
-        switcher.current = name
-        pane.opened()
-        self.screen.set_focus(pane.landing)
+            return pane
+
+    async def _make_ahead(self) -> None:
+        """Import and make the other tabs while nothing else happens, so that their keys answer at
+        once. What was made stays, so that the collector passes over it from then on."""
+        await asyncio.sleep(_AHEAD_AFTER_S)
+        for tab in self.tabs:
+            await self._rest()
+            await asyncio.to_thread(tab.load)
+            await self._rest()
+            await self._made(tab.id)
+            await self._rest()
+            gc.collect()
+            gc.freeze()
+
+    def _tidy(self) -> None:
+        if gc.get_count()[2] >= _FEW and time.monotonic() - self._heard > _TIDY_S / 2:
+            gc.collect()
+
+    async def _rest(self) -> None:
+        """Wait until no key came for a moment."""
+        while (left := self._heard + _REST_S - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+        await asyncio.sleep(0)
 
     async def compare(self, *models: str) -> None:
         """Open Compare with these models put together."""
@@ -252,15 +299,6 @@ class OmniApp(App[None]):
         """Asked from the probing thread."""
         return PROBE_LOOKED_AT_S if self._looked_at == "providers" else PROBE_S
 
-    def _preload(self) -> None:
-        """Import the other tabs while nothing else happens, so that their keys answer at once."""
-
-        def load() -> None:
-            for tab in self.tabs:
-                tab.load()
-
-        self.run_worker(load, thread=True, group="preload")
-
     def _tell_slow(self, line: str) -> None:
         """From a thread that works on what takes long, such as counting days of another zone."""
         for status in self.screen_stack[0].query(StatusLine):
@@ -270,10 +308,8 @@ class OmniApp(App[None]):
         self.post_message(StoreChanged())
 
     def _pane(self, name: str) -> Pane[Any] | None:
-        for pane in self.query(Pane):
-            if pane.id == name:
-                return pane
-        return None
+        made = (one for one in self.query_one(ContentSwitcher).children if one.id == name)
+        return next((one for one in made if isinstance(one, Pane)), None)
 
     @property
     def pane(self) -> Pane[Any] | None:

@@ -29,10 +29,10 @@ def copy_home(folder: Path, template: Path, *, past: bool) -> Path:
 
 @asynccontextmanager
 async def opened(
-    home: Path, tab: str, size: tuple[int, int] = (100, 30)
+    home: Path, tab: str, size: tuple[int, int] = (100, 30), *, ahead: bool = False
 ) -> AsyncIterator[Pilot[None]]:
-    """The TUI on a home, settled, at the scene's time."""
-    app = OmniApp(env_of(home), clock=clock, tab=tab, theme="dark")
+    """The TUI on a home, settled, at the scene's time; with ``ahead`` when all tabs are made."""
+    app = OmniApp(env_of(home), clock=clock, tab=tab, theme="dark", ahead=ahead)
     async with app.run_test(size=size) as pilot:
         for _ in range(500):  # its module is imported in a thread that is no worker
             if app.pane is not None:

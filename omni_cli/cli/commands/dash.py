@@ -53,14 +53,14 @@ def run(theme: str | None = None, tab: str | None = None) -> None:
     ids = [entry.id for entry in TABS]
     if tab is not None and tab not in ids:
         raise UsageError(f"no tab {tab!r}", hint=f"one of {', '.join(ids)}")
-    omni_app = OmniApp(cwd=Path.cwd(), theme=theme, tab=tab, probing=True)
+    omni_app = OmniApp(cwd=Path.cwd(), theme=theme, tab=tab, probing=True, ahead=True)
     if theme is not None and theme not in omni_app.themes:
         raise UsageError(f"no theme {theme!r}", hint=f"one of {', '.join(sorted(omni_app.themes))}")
     gc.set_threshold(700, 10, 10)  # Python's own again: it runs all day (omni_cli/__main__.py)
     omni_app.run()
     while omni_app.wants_demo:
         _demo(omni_app.theme)
-        omni_app = OmniApp(cwd=Path.cwd(), theme=theme, probing=True)
+        omni_app = OmniApp(cwd=Path.cwd(), theme=theme, probing=True, ahead=True)
         omni_app.run()
     if omni_app.return_code:
         raise typer.Exit(omni_app.return_code)
@@ -79,7 +79,7 @@ def _demo(theme: str) -> None:
             traffic = threading.Thread(target=play_on, args=(home, simulator, stop), daemon=True)
             traffic.start()
             env = {**os.environ, "OMNI_HOME": str(home)}
-            OmniApp(env, cwd=home, theme=theme, tab="fleet", probing=True).run()
+            OmniApp(env, cwd=home, theme=theme, tab="fleet", probing=True, ahead=True).run()
             stop.set()
             traffic.join(timeout=10)
 
