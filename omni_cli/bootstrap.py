@@ -274,6 +274,7 @@ class App:
     windows = _stored(lambda db: _store.health_windows.HealthWindowStore(db))
     discoveries = _stored(lambda db: _store.discoveries.DiscoveryStore(db))
     comparisons = _stored(lambda db: _store.comparisons.ComparisonStore(db))
+    questions = _stored(lambda db: _store.history.StoredQuestions(db))
     answers = _stored(lambda db: _store.answer_cache.AnswerCacheStore(db))
     deploy_store = _stored(lambda db: _store.deploys.DeployStore(db))
 
@@ -312,14 +313,12 @@ class App:
     def reports(self) -> repositories.Reports:
         if not self.org:
             return self.every_report
-
         return _fleet.organisation.OrgReports(self.every_report, self.org)
 
     @cached_property
     def budgets(self) -> repositories.Budgets:
         if not self.org:
             return self.every_budget
-
         return _fleet.organisation.OrgBudgets(self.every_budget, self.client_keys, self._eyes)
 
     @cached_property
@@ -331,7 +330,6 @@ class App:
     @cached_property
     def writer(self) -> repositories.Writer:
         """What calls are written through. It does not wait for locks from now on."""
-
         serves = self.config.store.when_away == "slices"
         return _store.writer.Writer(
             self._db,
@@ -343,7 +341,6 @@ class App:
     def client_keys(self) -> repositories.ClientKeys:
         if not self.org:
             return self.every_client_key
-
         return _fleet.organisation.OrgClientKeys(self.every_client_key, self._eyes)
 
     @cached_property
@@ -423,23 +420,14 @@ class App:
         Raises UsageError: no such agent; NoRoute: no active model is known to call tools.
         """
 
-        prices = _money.prices.PriceBook(self.models, now_ms=self.now_ms())
-        active = [model for model in self.routing.active_models() if model.chats]
-        prices.load(model.id for model in active)
-        protocols = {provider.slug: provider.protocol for provider in self.providers.all()}
-
         return _fleet.slots.propose_slots(
-            _fleet.slots.agent_named(agent),
-            active,
-            _fleet.setup.Chooser(
-                prices.of,
-                self.priors(),
-                _catalog.priors.load_priors().types,
-                lambda _provider, _model: False,
-            ),
-            lambda slug: protocols[slug],
-            self.assignments.rules(),
-            frozenset(role.name for role in self.assignments.roles()),
+            agent,
+            [model for model in self.routing.active_models() if model.chats],
+            self.providers,
+            self.assignments,
+            prices=self.price_book(),
+            prior=self.priors(),
+            tasks=_catalog.priors.load_priors().types,
         )
 
     def catalogue_checked(self) -> str:
@@ -460,7 +448,6 @@ class App:
 
     @cached_property
     def fleet(self) -> _fleet.fleet.FleetService:
-
         # Without an organisation the fleet is all of it: what it is written down as holds
         # everything, and its owner may change what is an organisation's.
         return _fleet.fleet.FleetService(
@@ -546,26 +533,14 @@ class App:
     @cached_property
     def browser(self) -> _fleet.browse.Browser:
         """Models with price, quality and measured use, for lists."""
-        from omni_cli.domain.quality import NO_EVIDENCE, family_key
-        from omni_cli.domain.tasks import TASK_TYPES
-
-        priors = self.priors()
-        judge = _engine.quality.TableQuality.load(self.learning, priors)
-        evenly = dict.fromkeys(TASK_TYPES, 1.0)
-        rated = {family_key(model) for _, model in judge.table.observed}
-
-        def quality(model_id: str) -> tuple[float | None, str]:
-            """As the router judges it, over all task types alike."""
-            if family_key(model_id) not in rated and not any(priors(t, model_id) for t in evenly):
-                return None, NO_EVIDENCE  # what the judge says, too: half the catalogue is so
-            ((mean, _, basis),) = judge(evenly, [model_id])
-            return mean, basis
-
-        prices = _money.prices.PriceBook(self.models, now_ms=self.now_ms())
+        judge = _engine.quality.TableQuality.load(self.learning, self.priors())
         # What everybody's calls were like is not counted by organisation.
-        return _fleet.browse.Browser(
-            prices, quality, {} if self.org else self.learning.stats(), self.speeds
-        )
+        stats = {} if self.org else self.learning.stats()
+        return _fleet.browse.Browser(self.price_book(), judge.overall, stats, self.speeds)
+
+    def price_book(self) -> _money.prices.PriceBook:
+        """What is in force now."""
+        return _money.prices.PriceBook(self.models, now_ms=self.now_ms())
 
     def priors(self, listed: Mapping[str, float] | None = None) -> PriorLookup:
         """Where quality starts: the user's own scores, what was published, what size suggests.
@@ -700,7 +675,6 @@ class App:
     @cached_property
     def classifier(self) -> _engine.model_classifier.ModelClassifier:
         """A model that says what kind of job a prompt is, where the settings name one."""
-
         routing = self.config.routing
         return _engine.model_classifier.ModelClassifier(
             chat=lambda: self.chat,
@@ -713,17 +687,8 @@ class App:
 
     @cached_property
     def report_zone(self) -> _judge.maintenance.ReportZone:
-        told = -1
-
-        def progress(done: int, total: int) -> None:
-            nonlocal told
-            tenths = 10 * done // total if total else told
-            if tenths > told:
-                told = tenths
-                self.note(f"days are now {self.zone}'s: counted {done:,} of {total:,} requests")
-
         return _judge.maintenance.ReportZone(
-            rollups=self.rollups, rebuild=lambda: self.rebuild, zone=self.zone, progress=progress
+            rollups=self.rollups, rebuild=lambda: self.rebuild, zone=self.zone, note=self.note
         )
 
     def recover(self) -> None:
@@ -763,9 +728,7 @@ class App:
     @cached_property
     def agent_sessions(self) -> _money.sessions.SessionService:
         return _money.sessions.SessionService(
-            price=lambda model: _money.prices.PriceBook(self.models, now_ms=self.now_ms()).of(
-                model
-            ),
+            price=lambda model: self.price_book().of(model),
             sessions=self.sessions,
             client_keys=self.client_keys,
             budgets=self.budgets,
@@ -777,7 +740,6 @@ class App:
 
     def statusline(self, given: Mapping[str, Any]) -> _money.statusline.Status:
         """What a line of an agent's prompt says, after what is new of its transcript is read."""
-
         path = given.get("transcript_path")
         if self.config.imports.follow and isinstance(path, str):
             self.logs.follow_session("claude-code", Path(path).expanduser())
@@ -888,17 +850,12 @@ class App:
             lister=self.lister,
             has_key=self.keys.has,
             clock=self.clock,
-            private=self._private_health if self.org else None,
+            private=partial(
+                _fleet.organisation.private, reports=self.reports, zone=self.report_zone
+            )
+            if self.org
+            else None,
         )
-
-    def _private_health(
-        self, fleet: _judge.health_report.FleetHealth
-    ) -> _judge.health_report.FleetHealth:
-        from omni_cli.domain.analytics import day_key
-        from omni_cli.domain.periods import local_date
-
-        today = day_key(local_date(self.now_ms(), self.report_zone()))
-        return _fleet.organisation.private(fleet, self.reports.totals(today, today, ("provider",)))
 
     @cached_property
     def metrics(self) -> _judge.metrics.MetricsService:
@@ -954,30 +911,14 @@ class App:
         )
 
     @cached_property
-    def _known_names(self) -> Mapping[str, str]:
-        """Names that other tools use for the catalogue's models."""
-        return _importers.names.known_names(
-            (model.id, model.aliases) for model in self.models.all(hidden=True)
-        )
+    def recorded(self) -> _importers.names.Recorded:
+        """The catalogue's models by the names that other tools write."""
+        return _importers.names.Recorded(lambda: self.models.all(hidden=True))
 
     def same_model(self, slug: str, wire_name: str) -> str | None:
         """The catalogue's model that a cloud's provider serves under a name of its own."""
-        from omni_cli.domain.clouds import cloud_of
-
-        provider = self.providers.get(slug)
-        cloud = None if provider is None else cloud_of(provider)
-        if cloud is None:
-            return None
-
-        vendor = {"aws": "bedrock", "google": "vertex", "azure": "openai"}[cloud]
-        vendors = _importers.names.known_names(
-            (m.id, m.aliases) for m in self.system_models.values()
-        )
-        return _importers.names.resolve_model(vendor, wire_name, vendors)
-
-    def resolve_model(self, provider: str | None, name: str) -> str | None:
-        """The catalogue's id of a model as another tool wrote it; None where it is not certain."""
-        return _importers.names.resolve_model(provider, name, self._known_names)
+        vendors = _importers.names.Recorded(self.system_models.values)
+        return vendors.of_cloud(self.providers.get(slug), wire_name)
 
     @cached_property
     def importing(self) -> _money.importing.Importing:
@@ -988,7 +929,7 @@ class App:
             audit=self.audit,
             clock=self.clock,
             who=self.who,
-            resolve=lambda call: _importers.names.resolve_call(call, self._known_names),
+            resolve=self.recorded.of_call,
         )
 
     @cached_property
@@ -1001,7 +942,7 @@ class App:
             names=self.names,
             clock=self.clock,
             who=self.who,
-            resolve=self.resolve_model,
+            resolve=self.recorded.model,
         )
 
     @cached_property
@@ -1041,7 +982,7 @@ class App:
         return _money.reconciling.Reconciling(
             self.adjustments,
             self.models,
-            self.resolve_model,
+            self.recorded.model,
             lambda: self.maintenance.files().pruned_before_ms(),
         )
 
@@ -1058,9 +999,7 @@ class App:
             fleet=self.fleet,
             table=self.quality_table,
             budgets=lambda: self.costs.overview().budgets,
-            repeats=lambda since_ms, today_ms: _store.history.StoredQuestions(self._db).repeats(
-                since_ms, today_ms
-            ),
+            repeats=self.questions.repeats,
             cached=lambda: self.answers.roles(),
             usable=self.keys.has,
             actions=_judge.advice_candidates.AdviceActions(
@@ -1069,27 +1008,11 @@ class App:
             shadows=lambda: [self.shadow.report(one) for one in self.shadow.every()],
             deploys=lambda: self.deploys,
             drifts=lambda: self.drift.news(),
-            discovered=self._discovered,
-            premium=self._premium_id(),
+            discoveries=self.discoveries,
+            premium=lambda: self.names.model(self.config.general.premium_model),
             zone=self.rollups.zone,
             clock=self.clock,
         )
-
-    def _discovered(self) -> set[str]:
-        """Models that providers were newly found to have, of the last two weeks."""
-
-        since = self.now_ms() - _judge.outcomes.NEWS_MS
-        found = self.discoveries.history(limit=1_000)
-        return {one.model for one in found if one.kind == "new" and one.at_ms >= since}
-
-    def _premium_id(self) -> str:
-        """The premium model's id, "" where it is not set, or no model's name."""
-        from omni_cli.domain.errors import OmniError
-
-        try:
-            return self.names.model(self.config.general.premium_model)
-        except OmniError:
-            return ""
 
     @cached_property
     def telling(self) -> _judge.advice_document.Telling:
@@ -1173,7 +1096,7 @@ class App:
 
     @cached_property
     def deploys(self) -> _judge.deploys.Deploys:
-        """_judge.deploys.Deploys on a share of traffic, or watched."""
+        """Deploys on a share of traffic, or watched."""
         return _judge.deploys.Deploys(
             stored=self.deploy_store,
             applier=self.applier,
@@ -1188,7 +1111,7 @@ class App:
         """Challengers that answer in the shadow of a role."""
         return _judge.shadow.ShadowService(
             shadows=_store.shadows.ShadowStore(self._db),
-            questions=_store.history.StoredQuestions(self._db),
+            questions=self.questions,
             ledger=self.ledger,
             learning=self.learning,
             chat=self.chat,
@@ -1226,7 +1149,7 @@ class App:
     def prover(self) -> _judge.proof.Prover:
         """Proofs of recommendations on the user's own stored questions."""
         return _judge.proof.Prover(
-            questions=_store.history.StoredQuestions(self._db),
+            questions=self.questions,
             kept=self.comparisons,
             compare=self.compare,
             reports=self.compare_reports,
@@ -1245,24 +1168,18 @@ class App:
 
     def alerter(self, tell: Callable[[_judge.alerts.Alert], None]) -> _judge.alerts.Alerter:
         """Alerts to ``tell`` and to every place that the settings name."""
-
         wanted = self.config.alerts
-        sinks: list[_judge.alerts.Sink] = [_judge.alerts.Terminal(tell)]
-        desktop = _judge.alerts.Desktop.find() if wanted.desktop else None
-        if desktop is not None:
-            sinks.append(desktop)
-        url = self.env.get("OMNI_WEBHOOK") or wanted.webhook
-        if url:
-            found = _keys.sources.resolve(
-                "webhook", "OMNI_WEBHOOK_SECRET", self.env, self.paths.data
-            )
-            secret = None if found is None else found.secret.reveal()
-            sinks.append(_judge.alerts.Webhook(url, secret, clock=self.clock))
-        if wanted.command:
-            sinks.append(_judge.alerts.Command(wanted.command))
+        secret = _keys.sources.resolve("webhook", "OMNI_WEBHOOK_SECRET", self.env, self.paths.data)
         return _judge.alerts.Alerter(
             _store.advice.AlertStore(self._db),
-            sinks,
+            _judge.alerts.sinks(
+                tell,
+                desktop=wanted.desktop,
+                webhook=self.env.get("OMNI_WEBHOOK") or wanted.webhook,
+                secret=None if secret is None else secret.secret.reveal(),
+                command=wanted.command,
+                clock=self.clock,
+            ),
             clock=self.clock,
             quiet_s=wanted.quiet_minutes * 60,
             note=self.note,

@@ -15,6 +15,7 @@ from typing import Literal
 from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.tasks import TASK_TYPES
 
 #: Pseudo-observations behind a prior that rests on published results for its kind of task.
 PRIOR_STRENGTH = 20.0
@@ -278,6 +279,12 @@ class QualityTable:
     def observed(self) -> Observed:
         """This user's counts, for export; a copy."""
         return dict(self._observed)
+
+    def knows(self, model_id: str) -> bool:
+        """Whether anything at all is known of how good a model, or one of its family, is."""
+        if family_key(model_id) in self._models:
+            return True
+        return any(self._priors(task, model_id) for task in TASK_TYPES)
 
     def cell(self, task_type: str, model_id: str) -> Cell:
         key = (task_type, model_id)

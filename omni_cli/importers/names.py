@@ -1,9 +1,12 @@
 """Provider and model names as other tools write them, in omni's words. Never a guess."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 
+from omni_cli.domain.clouds import cloud_of
 from omni_cli.domain.imports import ImportedCall
+from omni_cli.domain.models import ModelInfo, Provider
 
 #: Other tools' words for providers that omni knows.
 _PROVIDERS: Mapping[str, str] = {
@@ -41,6 +44,9 @@ _CLOUDS = frozenset(
         "vertex_ai",
     }
 )
+
+#: What ``resolve_model`` calls each cloud.
+_CLOUD_WORDS: Mapping[str, str] = {"aws": "bedrock", "google": "vertex", "azure": "openai"}
 
 _DATE = re.compile(r"(?:-20\d{2}-?[01]\d-?[0-3]\d|@(?:20\d{6}|default|latest))$")
 _LATEST = re.compile(r"-latest$")
@@ -175,11 +181,34 @@ def known_names(models: Iterable[tuple[str, Iterable[str]]]) -> dict[str, str]:
     return {name: min(owners) for name, owners in bare.items() if len(owners) == 1} | ids
 
 
-def resolve_call(call: ImportedCall, known: Mapping[str, str]) -> str | None:
-    """The catalogue's id of a call's model: by its recorded name, else by the name that the
-    answer itself gave (the recorded one may be a user's alias)."""
-    for name in (call.model, call.served_model):
-        found = resolve_model(call.provider, name, known) if name else None
-        if found is not None:
-            return found
-    return None
+class Recorded:
+    """Models by names as others wrote them; None where it is not certain which is meant.
+
+    Args:
+        models: the catalogue's; they are read once.
+    """
+
+    def __init__(self, models: Callable[[], Iterable[ModelInfo]]) -> None:
+        self._models = models
+
+    @cached_property
+    def _known(self) -> Mapping[str, str]:
+        return known_names((model.id, model.aliases) for model in self._models())
+
+    def model(self, provider: str | None, name: str) -> str | None:
+        """See ``resolve_model``."""
+        return resolve_model(provider, name, self._known)
+
+    def of_call(self, call: ImportedCall) -> str | None:
+        """By its recorded name, else by the name that the answer itself gave (the recorded one
+        may be a user's alias)."""
+        for name in (call.model, call.served_model):
+            found = self.model(call.provider, name) if name else None
+            if found is not None:
+                return found
+        return None
+
+    def of_cloud(self, provider: Provider | None, wire_name: str) -> str | None:
+        """The model that a cloud's provider serves under a name of its own."""
+        cloud = None if provider is None else cloud_of(provider)
+        return None if cloud is None else self.model(_CLOUD_WORDS[cloud], wire_name)

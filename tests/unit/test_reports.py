@@ -49,7 +49,7 @@ class Fleet:
         self.ledger = LedgerStore(self.store)
         self.reports = ReportStore(self.store)
         self.count = 0
-        self.told: list[tuple[int, int]] = []
+        self.told: list[str] = []
         self.zone = zone
 
     def report_zone(self) -> ReportZone:
@@ -57,7 +57,7 @@ class Fleet:
             rollups=self.rollups,
             rebuild=lambda: self.rebuild,
             zone=self.zone,
-            progress=lambda done, total: self.told.append((done, total)),
+            note=self.told.append,
         )
 
     def usage(self) -> UsageService:
@@ -251,7 +251,7 @@ def test_a_new_zone_makes_the_reports_anew_once(fleet: Fleet) -> None:
     fleet.zone = "UTC"
     assert fleet.usage().report(UsageQuery(period="today")).total.totals.calls == 0
     assert fleet.usage().report(UsageQuery(period="yesterday")).total.totals.calls == 1
-    assert fleet.told == [(1, 1), (1, 1)]
+    assert fleet.told == ["days are now UTC's: counted 1 of 1 requests"]
     assert fleet.rollups.zone == "UTC"
 
 

@@ -13,6 +13,7 @@ from omni_cli.domain.quality import (
     is_evidence,
     shares,
 )
+from omni_cli.domain.tasks import TASK_TYPES
 from omni_cli.repositories import Learning
 
 #: A model's quality at a kind of prompt: its mean 0..1 or None without evidence; how far the
@@ -39,6 +40,9 @@ class _Column(dict[str, tuple[float, float, float, str]]):
 #: Observations that a type's cell counts for behind the cell of one of its forms: what the
 #: measurement in docs/routing-figures.md used.
 FORM_STRENGTH = 10.0
+
+
+_EVENLY = dict.fromkeys(TASK_TYPES, 1.0)
 
 
 def _of_form(mean: float, counts: tuple[float, float]) -> tuple[float, float]:
@@ -99,6 +103,13 @@ class TableQuality:
             else:
                 judged.append((None if basis == NO_EVIDENCE else mean, spread, basis))
         return judged
+
+    def overall(self, model_id: str) -> tuple[float | None, str]:
+        """Over all task types alike: the mean or None, and what it rests on."""
+        if not self._table.knows(model_id):
+            return None, NO_EVIDENCE  # what it would say, too: half the catalogue is so
+        ((mean, _, basis),) = self(_EVENLY, [model_id])
+        return mean, basis
 
     def _column(self, task: str) -> _Column:
         column = self._columns.get(task)

@@ -663,20 +663,24 @@ class OrgReports:
 _LAST_DAY = 99_991_231
 
 
-def private(health: FleetHealth, today: Mapping[tuple[str, ...], Totals]) -> FleetHealth:
+def private(health: FleetHealth, reports: Reports, zone: Callable[[], str]) -> FleetHealth:
     """A health report without what it tells of others: of shared providers the verdict alone, and
     what the organisation itself asked of them today.
 
     Args:
-        today: the organisation's sums by provider.
+        reports: the organisation's own.
+        zone: whose days those of the reports are.
     """
-    from omni_cli.domain.analytics import Totals
+    from omni_cli.domain.analytics import Totals, day_key
     from omni_cli.domain.evidence import Window
     from omni_cli.domain.health import Health, SlotUse
+    from omni_cli.domain.periods import local_date
 
     def plain(one: Health) -> Health:
         return replace(one, window=Window(), reason=one.status, uptime=None, trend="unknown")
 
+    day = day_key(local_date(health.at_ms, zone()))
+    today = reports.totals(day, day, ("provider",))
     shown = []
     for report in health.providers:
         if not whose(report.provider.slug):

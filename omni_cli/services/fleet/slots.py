@@ -5,7 +5,7 @@ estimated quality at its task is within a slack of the best that the fleet has. 
 something went wrong goes back to the strongest.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -13,8 +13,10 @@ from msgspec import Struct
 from omni_cli.domain.agents import AGENTS
 from omni_cli.domain.errors import NoRoute, UsageError
 from omni_cli.domain.models import ModelInfo, Rule
+from omni_cli.repositories import Assignments, Providers
 from omni_cli.services.fleet.fleet import FleetService
-from omni_cli.services.fleet.setup import Chooser, Pick, RoleWish
+from omni_cli.services.fleet.setup import Chooser, Pick, PriorOf, RoleWish
+from omni_cli.services.money.prices import PriceBook
 
 #: What an agent's model must be known to do.
 _TOOLS = frozenset({"function-calling"})
@@ -106,20 +108,27 @@ def agent_named(name: str) -> str:
 def propose_slots(
     agent: str,
     models: Sequence[ModelInfo],
-    chooser: Chooser,
-    protocol: Callable[[str], str],
-    rules: Sequence[Rule],
-    roles: frozenset[str],
+    providers: Providers,
+    assignments: Assignments,
+    *,
+    prices: PriceBook,
+    prior: PriorOf,
+    tasks: Sequence[str],
 ) -> Slots:
     """
     Args:
-        agent: as ``agent_named`` gives it.
         models: those that are active.
-        protocol: a provider's, by its slug.
-        rules, roles: those that are there already; they stay as they are.
+        assignments: roles and rules that are there already stay as they are.
+        prior: (task type, model id) to the estimated quality.
+        tasks: the task types.
 
-    Raises NoRoute: no active model is known to call tools.
+    Raises UsageError: no such agent; NoRoute: no active model is known to call tools.
     """
+    agent = agent_named(agent)
+    prices.load(model.id for model in models)
+    chooser = Chooser(prices.of, prior, tasks, lambda _provider, _model: False)
+    protocols = {provider.slug: provider.protocol for provider in providers.all()}
+    roles = {role.name for role in assignments.roles()}
     picks = [chooser.pick(model, "balanced") for model in models]
     wide = [p for p in picks if (p.model.context_window or _LEAST_WINDOW) >= _LEAST_WINDOW]
     found = chooser.role(DEFAULT.wish, wide)
@@ -129,11 +138,11 @@ def propose_slots(
             hint="omni models list shows them; omni models activate adds one",
         )
     base = next(pick for pick in picks if pick.model.id == found[0])
-    known = {rule.condition for rule in rules}
+    known = {rule.condition for rule in assignments.rules()}
     chosen = []
     for slot in SLOTS:
         able = picks if slot.name == "background" else wide
-        one = _choose(slot, agent, able, base, chooser, protocol)
+        one = _choose(slot, agent, able, base, chooser, protocols)
         new = bool(one.models) and (one.rule not in known if one.rule else False)
         new = new or (bool(one.models) and one.role not in roles)
         chosen.append(
@@ -148,7 +157,7 @@ def _choose(
     able: Sequence[Pick],
     base: Pick,
     chooser: Chooser,
-    protocol: Callable[[str], str],
+    protocols: Mapping[str, str],
 ) -> Chosen:
     whose, when = f"agent contains '{agent}'", slot.when
     if slot.name == "long_context":
@@ -162,7 +171,7 @@ def _choose(
         speaks = _SEARCHES.get(agent)
         if speaks is None:
             return _none(slot, "it asks no vendor for a search alone")
-        able = [p for p in able if protocol(p.model.provider) == speaks]
+        able = [p for p in able if protocols[p.model.provider] == speaks]
         if not able:
             return _none(slot, f"no provider of the fleet speaks {speaks}: its searches fail")
     names = chooser.role(slot.wish, able)

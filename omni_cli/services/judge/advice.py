@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals, day_key, key_date, sum_totals
 from omni_cli.domain.drift import Drift
-from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.hosts import is_here
 from omni_cli.domain.ledger import EVALUATION
 from omni_cli.domain.models import BADGES, ModelInfo, Provider
@@ -40,9 +40,10 @@ from omni_cli.domain.recommend_traffic import (
 from omni_cli.domain.shadow import least_pairs
 from omni_cli.ports import Clock
 from omni_cli.records import StoredAdvice
-from omni_cli.repositories import Advice, Assignments, Models, Providers, Reports
+from omni_cli.repositories import Advice, Assignments, Discoveries, Models, Providers, Reports
 from omni_cli.services.fleet.fleet import FleetService
 from omni_cli.services.judge.advice_candidates import AdviceActions, Candidates, namable
+from omni_cli.services.judge.outcomes import NEWS_MS
 from omni_cli.services.money.costs import BudgetLine
 from omni_cli.services.money.prices import PriceBook, rates_of, utc_day
 
@@ -82,8 +83,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
     actions: what applies advice and takes it back.
     shadows: where each that runs stands.
     drifts: changes of models that are news.
-    discovered: models that providers have newly.
-    premium: the premium model's id, which judges; "" without one.
+    premium: the premium model's id, which judges; raises OmniError without one.
     """
 
     advice: Advice
@@ -101,8 +101,8 @@ class AdviceService(Struct, kw_only=True, eq=False):
     shadows: "Callable[[], list[ShadowReport]]"
     deploys: "Callable[[], Deploys]"
     drifts: Callable[[], list[Drift]]
-    discovered: Callable[[], set[str]]
-    premium: str
+    discoveries: Discoveries
+    premium: Callable[[], str]
     zone: str
     clock: Clock
 
@@ -371,10 +371,11 @@ class AdviceService(Struct, kw_only=True, eq=False):
     def _about_newcomers(self, work: list[Work], candidates: Candidates) -> list[Finding | None]:
         """New models of connected providers, each where it would save most."""
         known = {model.id for model in candidates.models}
-        judge = candidates.rates.get(self.premium)
+        premium = self._premium_id()
+        judge = candidates.rates.get(premium)
         pairs = least_pairs()
         found: list[Finding | None] = []
-        for model in sorted(known & self.discovered()):
+        for model in sorted(known & self._newly_found()):
             rate = candidates.rates.get(model)
             if rate is None:
                 continue
@@ -384,7 +385,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
                 used = (one.totals.input_tokens // calls, one.totals.output_tokens // calls)
                 each = rate.cost_nusd(used[0], 0, used[1])
                 read = 0
-                if judge is not None and self.premium not in (model, one.model):
+                if judge is not None and premium not in (model, one.model):
                     read = 2 * judge.cost_nusd(used[0] + 2 * used[1] + _RUBRIC, 0, _VERDICT)
                 offer = new_model(one, model, each, read, pairs)
                 saves = one.calls_per_day * (one.totals.cost_nusd / calls - each)
@@ -392,6 +393,18 @@ class AdviceService(Struct, kw_only=True, eq=False):
                     best, most = offer, saves
             found.append(best)
         return found
+
+    def _newly_found(self) -> set[str]:
+        """Models that providers have newly."""
+        since = self._now() - NEWS_MS
+        found = self.discoveries.history(limit=1_000)
+        return {one.model for one in found if one.kind == "new" and one.at_ms >= since}
+
+    def _premium_id(self) -> str:
+        try:
+            return self.premium()
+        except OmniError:
+            return ""
 
     def _about_drifts(
         self, first: int, last: int, active: list[ModelInfo], candidates: Candidates

@@ -232,6 +232,26 @@ class Webhook:
         raise ConnectionFailed(fault)
 
 
+def sinks(
+    tell: Callable[[Alert], None],
+    *,
+    desktop: bool,
+    webhook: str,
+    secret: str | None,
+    command: str,
+    clock: Clock,
+) -> list[Sink]:
+    """``tell``, and every place that is named. Raises UsageError: the webhook is no address."""
+    found: list[Sink] = [Terminal(tell)]
+    if desktop and (notifier := Desktop.find()) is not None:
+        found.append(notifier)
+    if webhook:
+        found.append(Webhook(webhook, secret, clock=clock))
+    if command:
+        found.append(Command(command))
+    return found
+
+
 def signature(secret: str, stamp: str, body: bytes) -> str:
     """What ``X-Omni-Signature`` holds."""
     signed = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256)

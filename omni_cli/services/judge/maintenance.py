@@ -56,13 +56,25 @@ class ReportZone(Struct, kw_only=True, eq=False):
     rollups: Rollups
     rebuild: Callable[[], Rebuild]
     zone: str
-    progress: Callable[[int, int], None]
+    note: Callable[[str], None]
 
     def __call__(self) -> str:
         """Raises StoreError: another process makes them for another zone."""
         if not same_zone(self.rollups.zone, self.zone):
-            self.rebuild().rebuild(self.zone, self.progress)
+            self.rebuild().rebuild(self.zone, self._tell_tenths())
         return self.rollups.zone
+
+    def _tell_tenths(self) -> Callable[[int, int], None]:
+        told = -1
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            tenths = 10 * done // total if total else told
+            if tenths > told:
+                told = tenths
+                self.note(f"days are now {self.zone}'s: counted {done:,} of {total:,} requests")
+
+        return progress
 
 
 class Checked(Struct, frozen=True):
