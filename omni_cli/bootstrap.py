@@ -10,17 +10,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from omni_cli import config as settings
+from omni_cli import statusline as short
 from omni_cli import system
 from omni_cli.catalog import is_in
-from omni_cli.domain.errors import UsageError
+from omni_cli.domain.errors import StoreError, UsageError
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.tasks import WEEKDAYS
+from omni_cli.places import settings_state
 from omni_cli.ports import Clock
 
 
@@ -739,24 +742,29 @@ class App:
         )
 
     def statusline(self, given: Mapping[str, Any]) -> _money.statusline.Status:
-        """What a line of an agent's prompt says, after what is new of its transcript is read."""
-        path = given.get("transcript_path")
-        if self.config.imports.follow and isinstance(path, str):
-            self.logs.follow_session("claude-code", Path(path).expanduser())
+        """What a line of an agent's prompt says. Notes for the next one what it takes to be said
+        the short way (statusline.py)."""
+        from omni_cli.domain.periods import PeriodRule, local_day, window
 
-        def window(name: str) -> int | None:
-            model = self.models.get(f"anthropic/{name}")
-            return None if model is None else model.context_window
+        zone, now = self.report_zone(), self.now_ms()
+        day = local_day(now, zone)
+        follow = self.config.imports.follow
+        if self._cwd is not None and not self._db.remote:
+            key, state = settings_state(self.env, str(self._cwd))
+            schema = _store.port.SCHEMA_VERSION
+            today = window(PeriodRule("day", zone), now)
+            noted = short.Noted(state, schema, zone, day, *today, int(follow)).text()
+            if self._db.get_meta(key) != noted:
+                with suppress(StoreError):  # it can only be read
+                    self._db.set_meta(key, noted)
+        figures = _store.statusline.Figures(self._db.db, day)
+        logs = short.transcripts(given) if follow else []
+        return _money.statusline.Status(given, figures, now, *short.unread(logs, figures, now))
 
-        lines = _money.statusline.StatusLines(
-            reports=self.reports,
-            sessions=self.sessions,
-            usage=self.usage,
-            zone=self.report_zone,
-            clock=self.clock,
-            window=window,
-        )
-        return lines.status(given)
+    def read_transcript(self, path: str) -> None:
+        """What is new of one session's logs, where Claude Code's were imported before."""
+        paths = [Path(log) for log in short.transcripts({"transcript_path": path})]
+        self.logs.follow_session("claude-code", paths)
 
     @cached_property
     def costs(self) -> _money.costs.CostService:

@@ -11,7 +11,6 @@ derives from them.
 
 import math
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,8 +26,7 @@ from omni_cli.domain.tasks import (
     Weekday,
     Weights,
 )
-
-PROJECT_FILE = ".omni.toml"
+from omni_cli.places import PROJECT_FILE, folders
 
 
 class Paths(Struct, frozen=True):
@@ -228,16 +226,8 @@ _SECTIONS: Mapping[str, type[_Section]] = {
 
 def paths(env: Mapping[str, str] = os.environ) -> Paths:
     """Where files are for this environment; nothing is created."""
-    home = env.get("OMNI_HOME")
-    if home:
-        root = Path(home).expanduser()
-        return Paths(root, root)
-    if sys.platform == "linux":
-        user = Path(env.get("HOME") or Path.home())
-        return Paths(
-            Path(env.get("XDG_CONFIG_HOME") or user / ".config") / "omni",
-            Path(env.get("XDG_DATA_HOME") or user / ".local" / "share") / "omni",
-        )
+    if found := folders(env):
+        return Paths(*map(Path, found))
     import platformdirs
 
     return Paths(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ before = sum(each["collections"] for each in gc.get_stats())
 from omni_cli.__main__ import main
 try:
     main()
+    code = 0
 except SystemExit as left:
     code = left.code or 0
 there = [name for name, module in sys.modules.items() if type(module).__name__ != "Later"]
@@ -36,10 +38,22 @@ sys.exit(code)
 """
 
 
-def loaded(env: dict[str, str], *args: str, stdin: str = "") -> tuple[set[str], str]:
+#: What the standard library's SQLite takes along.
+_OF_SQLITE = {
+    *("sqlite3", "_sqlite3", "datetime", "_datetime", "math", "collections", "_collections"),
+    *("functools", "_functools", "itertools", "keyword", "operator", "_operator", "reprlib"),
+    "types",
+}
+#: Without any command of omni's.
+_BARE = 'import sys; sys.stderr.write("LOADED " + " ".join(sorted(sys.modules)))'
+
+
+def loaded(
+    env: dict[str, str], *args: str, stdin: str = "", run: str = _RUN
+) -> tuple[set[str], str]:
     """Modules that ``omni args`` has imported at its end, and its output."""
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, *args],
+        [sys.executable, "-c", run, *args],
         env={**os.environ, **env},
         input=stdin,
         capture_output=True,
@@ -66,7 +80,9 @@ def test_what_stands_for_a_module_becomes_it_once_it_is_asked() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("args", [("--help",), ("models", "list"), ("route", "x"), ("statusline",)])
+@pytest.mark.parametrize(
+    "args", [("--help",), ("models", "list"), ("route", "x"), ("statusline", "--json")]
+)
 def test_the_quick_commands_import_nothing_heavy(
     fleet_template: Path, args: tuple[str, ...]
 ) -> None:
@@ -77,6 +93,35 @@ def test_the_quick_commands_import_nothing_heavy(
     assert modules.isdisjoint(HEAVY + ALSO)
     assert not modules.intersection(SLOW)
     assert "looked-for-garbage" not in modules
+
+
+def test_the_short_way_of_the_status_line_imports_sqlite_and_little_else(
+    fleet_template: Path, tmp_path: Path
+) -> None:
+    told = json.dumps({"session_id": "s", "model": {"id": "claude-sonnet-4-5"}})
+    env = {"OMNI_HOME": str(tmp_path)}
+    shutil.copytree(fleet_template, tmp_path, dirs_exist_ok=True)
+    loaded(env, "statusline", stdin=told)  # the whole command, which notes what the settings say
+    bare, _ = loaded(env, stdin=told, run=_BARE)
+    modules, out = loaded(env, "statusline", stdin=told)
+    assert out.startswith("claude-sonnet-4-5 | unknown session, $0.00 today")
+    ours = {name for name in modules if name.startswith("omni_cli")}
+    assert ours == {
+        "omni_cli",
+        "omni_cli.__main__",
+        "omni_cli.domain",
+        "omni_cli.domain.blocks",
+        "omni_cli.domain.money",
+        "omni_cli.places",
+        "omni_cli.services",
+        "omni_cli.services.money",
+        "omni_cli.services.money.statusline",
+        "omni_cli.statusline",
+        "omni_cli.store",
+        "omni_cli.store.statusline",
+    }
+    others = {name.partition(".")[0] for name in modules - bare - ours}
+    assert others <= {"__future__", "_json", "atexit", "gc", *_OF_SQLITE}
 
 
 def test_help_imports_the_table_of_commands_and_little_else(fleet_template: Path) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from omni_cli.domain.money import known_nusd
+
 if TYPE_CHECKING:
     from fractions import Fraction
 
@@ -89,9 +91,7 @@ class Totals(Struct, frozen=True):
     @property
     def known_nusd(self) -> int | None:
         """The cost; None where no try has a known price."""
-        if self.attempts and self.unknown_attempts == self.attempts and not self.cost_nusd:
-            return None
-        return self.cost_nusd
+        return known_nusd(self.cost_nusd, self.unknown_attempts, self.attempts)
 
 
 TOTALS_FIELDS: tuple[str, ...] = Totals.__struct_fields__

@@ -2,59 +2,62 @@
 
 A block begins with the hour (UTC) of the first call after the one before it has ended. Rules as
 ccusage's, whose totals the tests compare.
+
+Plain classes: a status line is drawn before msgspec or typing would be loaded (statusline.py).
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
 
-from msgspec import Struct, field
+from omni_cli.domain.money import known_nusd
 
-from omni_cli.domain.periods import HOUR_MS
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-BLOCK_MS = 5 * HOUR_MS
+_HOUR_MS = 3_600_000
+BLOCK_MS = 5 * _HOUR_MS
 _MINUTE_MS = 60_000
+#: What one model did within one hour: its name; its first and its last call, ms UTC; how many
+#: calls; input tokens, with what the cache read and wrote; those two; output tokens; the cost in
+#: nano-dollars of calls whose price is known; and how many have none.
+HourUse = tuple[str, int, int, int, int, int, int, int, int, int]
 
 
-class HourUse(Struct, frozen=True):
-    """What one model did within one hour: ``first_at`` and ``last_at`` are its first and last call,
-    ms UTC. ``input_tokens`` includes what the cache read and wrote."""
-
-    model: str
-    first_at: int
-    last_at: int
-    calls: int
-    input_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    output_tokens: int
-    cost_nusd: int
-    unknown: int = 0
-
-
-class Burn(Struct, frozen=True):
+class Burn:
     """How fast a block is used, and what it will have come to at its end if that goes on. Money is
     None where no call has a known price."""
 
-    tokens_per_minute: float
-    cost_per_hour_nusd: int | None
-    projected_tokens: int
-    projected_cost_nusd: int | None
+    def __init__(self, block: Block, span_ms: int, left_ms: int) -> None:
+        tokens, cost = block.total_tokens, block.known_nusd
+        self.tokens_per_minute = tokens * _MINUTE_MS / span_ms
+        self.cost_per_hour_nusd = None if cost is None else cost * _HOUR_MS // span_ms
+        self.projected_tokens = tokens + tokens * left_ms // span_ms
+        self.projected_cost_nusd = None if cost is None else cost + cost * left_ms // span_ms
 
 
-class Block(Struct):
+class Block:
     """``[start_at, end_at)``, ms UTC; ``last_at`` its last call. ``unknown``: calls without a known
     price, which are not in ``cost_nusd``."""
 
-    start_at: int
-    first_at: int
-    last_at: int
-    models: list[str] = field(default_factory=list)
-    calls: int = 0
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    output_tokens: int = 0
-    cost_nusd: int = 0
-    unknown: int = 0
+    def __init__(self, first_at: int) -> None:
+        self.start_at = first_at // _HOUR_MS * _HOUR_MS
+        self.first_at = self.last_at = first_at
+        self.models: list[str] = []
+        self.calls = self.input_tokens = self.cached_tokens = self.cache_write_tokens = 0
+        self.output_tokens = self.cost_nusd = self.unknown = 0
+
+    def add(self, use: HourUse) -> None:
+        model, _, last_at, calls, tokens_in, cached, cache_write, tokens_out, cost, unknown = use
+        self.last_at = max(self.last_at, last_at)
+        if model not in self.models:
+            self.models.append(model)
+        self.calls += calls
+        self.input_tokens += tokens_in
+        self.cached_tokens += cached
+        self.cache_write_tokens += cache_write
+        self.output_tokens += tokens_out
+        self.cost_nusd += cost
+        self.unknown += unknown
 
     @property
     def end_at(self) -> int:
@@ -67,7 +70,7 @@ class Block(Struct):
     @property
     def known_nusd(self) -> int | None:
         """The cost; None where no call has a known price."""
-        return None if self.unknown and self.unknown == self.calls else self.cost_nusd
+        return known_nusd(self.cost_nusd, self.unknown, self.calls)
 
     def active(self, now_ms: int) -> bool:
         return now_ms < self.end_at and now_ms - self.last_at < BLOCK_MS
@@ -80,35 +83,14 @@ class Block(Struct):
         span = self.last_at - self.first_at
         if span <= 0 or not self.active(now_ms):
             return None
-        left, cost = self.left_ms(now_ms), self.known_nusd
-        return Burn(
-            self.total_tokens * _MINUTE_MS / span,
-            None if cost is None else cost * HOUR_MS // span,
-            self.total_tokens + self.total_tokens * left // span,
-            None if cost is None else cost + cost * left // span,
-        )
+        return Burn(self, span, self.left_ms(now_ms))
 
 
 def blocks_of(uses: Iterable[HourUse]) -> list[Block]:
     """Oldest first."""
     found: list[Block] = []
-    for use in sorted(uses, key=lambda use: (use.first_at, use.model)):
-        block = found[-1] if found else None
-        if block is None or use.first_at >= block.end_at:
-            start = use.first_at // HOUR_MS * HOUR_MS
-            block = Block(start, use.first_at, use.last_at)
-            found.append(block)
-        block.last_at = max(block.last_at, use.last_at)
-        if use.model not in block.models:
-            block.models.append(use.model)
-        for name in (
-            "calls",
-            "input_tokens",
-            "cached_tokens",
-            "cache_write_tokens",
-            "output_tokens",
-            "cost_nusd",
-            "unknown",
-        ):
-            setattr(block, name, getattr(block, name) + getattr(use, name))
+    for use in sorted(uses, key=lambda use: (use[1], use[0])):
+        if not found or use[1] >= found[-1].end_at:
+            found.append(Block(use[1]))
+        found[-1].add(use)
     return found

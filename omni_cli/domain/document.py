@@ -15,10 +15,11 @@ from omni_cli.domain.money import usd
 from omni_cli.domain.periods import iso
 
 
-def document(value: Struct, *names: str) -> dict[str, Any]:
+def document(value: Any, *names: str) -> dict[str, Any]:
     """
     Args:
-        value: its tuples become lists, frozensets sorted lists, values within it documents.
+        value: a Struct, or with ``names`` anything that has them; its tuples become lists,
+            frozensets sorted lists, values within it documents.
         names: only these fields or properties of it, in this order; none: all fields.
     """
     return {

@@ -1,10 +1,17 @@
-"""Nano-dollars to what people and JSON read, and back. Integers inside, never a float."""
+"""Nano-dollars to what people and JSON read, and back. Integers inside, never a float.
 
-from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal, InvalidOperation
-from typing import overload
+Decimal and typing are loaded by what needs them: a status line does not (statusline.py).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 NUSD_PER_USD = 1_000_000_000
-_EXACT = Context(prec=100)
+#: Digits after the point of a nano-dollar, and more than any amount has.
+_NANO, _DIGITS = 9, 100
 _CENTS = 2
 #: A price below a cent keeps this many digits that say something.
 _SIGNIFICANT = 2
@@ -15,6 +22,8 @@ def usd_to_nusd(amount: Decimal | str) -> int:
 
     Raises ValueError for text that is no number, for NaN and infinity; TypeError for a float.
     """
+    from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+
     if not isinstance(amount, (Decimal, str)):
         raise TypeError(f"money is Decimal or text, not {type(amount).__name__}")
     try:
@@ -23,12 +32,21 @@ def usd_to_nusd(amount: Decimal | str) -> int:
         raise ValueError(f"not an amount of money: {amount!r}") from None
     if not value.is_finite():
         raise ValueError(f"not an amount of money: {amount!r}")
-    return int(_EXACT.scaleb(value, 9).to_integral_value(ROUND_HALF_EVEN, context=_EXACT))
+    exact = Context(prec=_DIGITS)
+    return int(exact.scaleb(value, _NANO).to_integral_value(ROUND_HALF_EVEN, context=exact))
 
 
 def nusd_to_usd(nusd: int) -> Decimal:
     """US dollars, exact."""
-    return _EXACT.scaleb(Decimal(nusd), -9)
+    from decimal import Context, Decimal
+
+    return Context(prec=_DIGITS).scaleb(Decimal(nusd), -_NANO)
+
+
+def known_nusd(cost_nusd: int, unknown: int, of: int) -> int | None:
+    """What is known of a cost to which ``unknown`` of so many calls add nothing, for their price
+    is not known; None where that is all of them."""
+    return None if unknown and unknown == of and not cost_nusd else cost_nusd
 
 
 def usd_string(nusd: int) -> str:
@@ -38,10 +56,6 @@ def usd_string(nusd: int) -> str:
     return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}"
 
 
-@overload
-def usd(nusd: int) -> str: ...
-@overload
-def usd(nusd: int | None) -> str | None: ...
 def usd(nusd: int | None) -> str | None:
     """``usd_string``, and null in JSON where an amount is not known."""
     return None if nusd is None else usd_string(nusd)
@@ -50,17 +64,20 @@ def usd(nusd: int | None) -> str | None:
 def format_usd(nusd: int | None) -> str:
     """US dollars for a person: "$12.47", "$0.00012", "-$1.20", "unknown" for None.
 
-    From one cent on, cents; below, two significant digits, so that an amount that is not zero
+    From one dollar on, cents; below, two significant digits, so that an amount that is not zero
     never reads as $0.00. Halves round up, as on an invoice.
     """
     if nusd is None:
         return "unknown"
-    usd = nusd_to_usd(abs(nusd))
-    digits = _CENTS if usd >= 1 or not usd else max(_CENTS, _SIGNIFICANT - 1 - usd.adjusted())
-    shown = usd.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, context=_EXACT)
-    whole, _, fraction = f"{shown:,f}".partition(".")
-    fraction = fraction.rstrip("0").ljust(_CENTS, "0")
-    return f"{'-' if nusd < 0 else ''}${whole}.{fraction}"
+    amount = abs(nusd)
+    digits = _CENTS
+    if 0 < amount < NUSD_PER_USD:  # after the zeros that follow the point
+        digits = max(_CENTS, _NANO - len(str(amount)) + _SIGNIFICANT)
+    step = 10 ** max(_NANO - digits, 0)
+    rounded = (2 * amount + step) // (2 * step) * step  # an integer, half up
+    whole, rest = divmod(rounded, NUSD_PER_USD)
+    fraction = f"{rest:09d}".rstrip("0").ljust(_CENTS, "0")
+    return f"{'-' if nusd < 0 else ''}${whole:,}.{fraction}"
 
 
 def shown_usd(amount: str | None) -> str:

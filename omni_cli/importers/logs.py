@@ -188,12 +188,10 @@ class Logs:
                 new += sum(self.keep(reading))
         return new
 
-    def follow_session(self, source: str, path: Path) -> None:
-        """Bring one transcript up to date, and those of its sub-agents, where its source was
-        imported before."""
-        if not path.is_file() or not self._log_files.knows(source):
+    def follow_session(self, source: str, paths: Sequence[Path]) -> None:
+        """Bring some logs up to date, where their source was imported before."""
+        if not paths or not self._log_files.knows(source):
             return
-        paths = [path, *path.with_suffix("").glob("subagents/**/*.jsonl")]
         known = self._log_files.of(source, list(map(str, paths)))
         states = {name: (mark.bytes, mark.changed_ns) for name, mark in known.items()}
         marks = self._marks(source, states)

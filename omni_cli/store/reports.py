@@ -9,6 +9,7 @@ from omni_cli.domain.periods import HOUR_MS
 from omni_cli.records import Baseline, UsageLine
 from omni_cli.store.port import Store
 from omni_cli.store.schema import DAY, DIMENSIONS, HOUR, SESSION, Rollup
+from omni_cli.store.statusline import hours
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in TOTALS_FIELDS)
 #: What only calls of agents have: kept in a rollup of its own.
@@ -24,17 +25,6 @@ _BASELINES = """
 SELECT premium_model, sum(compared_calls) AS calls, sum(premium_nusd) AS premium_nusd
 FROM rollup_baseline WHERE day BETWEEN ? AND ?
 GROUP BY premium_model HAVING sum(compared_calls) > 0 ORDER BY calls DESC, premium_model
-"""
-#: An agent's own calls and those of its sub-agents. From the rows themselves: rollups know no hour
-#: of an agent.
-_HOURS = """
-SELECT model, min(created_at), max(created_at), count(*), sum(input_tokens), sum(cached_tokens),
-    sum(cache_write_tokens), sum(output_tokens), sum(coalesce(cost_nusd, 0) + adjusted_nusd),
-    sum(CASE WHEN cost_nusd IS NULL THEN 1 ELSE 0 END)
-FROM requests
-WHERE created_at BETWEEN :first AND :last AND state NOT IN ('pending', 'refused')
-    AND (:agent = '' OR agent = :agent OR agent LIKE :within)
-GROUP BY created_at / 3600000, model
 """
 _REFUSED = """
 SELECT count(*) FROM requests
@@ -153,8 +143,7 @@ class ReportStore:
 
     def hours(self, first_ms: int, last_ms: int, agent: str = "") -> list[HourUse]:
         """Use by hour and model, of an agent with its sub-agents, or of everything."""
-        values = {"first": first_ms, "last": last_ms, "agent": agent, "within": f"{agent}:%"}
-        return [HourUse(*row) for row in self._store.db.execute(_HOURS, values)]
+        return hours(self._store.db, first_ms, last_ms, agent)
 
     def daily_by(
         self,

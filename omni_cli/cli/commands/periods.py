@@ -308,13 +308,23 @@ def _span(ms: int) -> str:
 
 
 @statusline_app.command()
-def statusline(as_json: JsonFlag = False) -> None:
+def statusline(
+    as_json: JsonFlag = False,
+    read: Annotated[
+        str | None, typer.Option(hidden=True, help="Bring a session's logs into the ledger.")
+    ] = None,
+) -> None:
     """One line for an agent's prompt: session, today, block, context. Reads Claude Code's status
     JSON on stdin."""
     import json
 
     from omni_cli.services.money.statusline import status_document, status_line
+    from omni_cli.statusline import read_on, transcripts
 
+    if read is not None:
+        with omni(quiet=True) as omni_app:
+            omni_app.read_transcript(read)
+        return
     if sys.stdin.isatty():
         raise UsageError(
             "statusline reads a status JSON on stdin",
@@ -333,3 +343,6 @@ def statusline(as_json: JsonFlag = False) -> None:
             emit_json(status_document(status))
         else:
             out(status_line(status))
+        if status.logs_behind:
+            sys.stdout.flush()
+            read_on(transcripts(given)[0], status.logs_age_ms, str(omni_app.paths.data))

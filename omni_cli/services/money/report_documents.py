@@ -94,7 +94,7 @@ def _block(block: Block, now_ms: int) -> dict[str, Any]:
         **document(block, "output_tokens", "total_tokens"),
         "cost_usd": usd(block.known_nusd),
         "unknown_calls": block.unknown,
-        "burn": None if burn is None else document(burn),
+        "burn": None if burn is None else document(burn, *vars(burn)),
     }
 
 

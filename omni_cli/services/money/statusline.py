@@ -4,93 +4,83 @@ much of the context is used.
 Claude Code writes a JSON object to a status line's command each time something changes (its docs,
 "Status line"): ``session_id``, ``transcript_path``, ``model``, ``cost``, and in later versions
 ``context_window`` and ``rate_limits``. What it says of itself goes before what is worked out.
+
+It imports neither msgspec nor typing, which take longer than all of it (statusline.py).
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from __future__ import annotations
 
-from msgspec import Struct
+from omni_cli.domain.blocks import BLOCK_MS, Block, blocks_of
+from omni_cli.domain.money import format_usd, known_nusd
 
-from omni_cli.domain.analytics import Totals, day_key
-from omni_cli.domain.blocks import Block
-from omni_cli.domain.document import document
-from omni_cli.domain.money import format_usd
-from omni_cli.domain.periods import DAY_MS, local_date
-from omni_cli.ports import Clock
-from omni_cli.repositories import Reports, Sessions
-from omni_cli.services.money.usage import UsageService
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Protocol
 
+    from omni_cli.domain.blocks import HourUse
+
+    class Figures(Protocol):
+        """What is read of the ledger (store/statusline.py)."""
+
+        def today(self) -> tuple[int, int, int]: ...
+        def session(self, name: str) -> tuple[int, int, int]: ...
+        def hours(self, agent: str, first_ms: int, last_ms: int) -> list[HourUse]: ...
+        def window(self, model: str) -> int | None: ...
+
+
+AGENT = "claude-code"
 #: As far back as blocks are looked at: an idle time of five hours sets them anew.
-_BACK_MS = 4 * DAY_MS
-_FIRST, _LAST = 0, 99_999_999
+_BACK_MS = 4 * 86_400_000
 _NUSD = 1_000_000_000
 
 
-class Status(Struct, frozen=True):
+class Status:
     """``context_tokens`` of ``context_window`` are used. ``block_left_ms``: until the block ends.
-    None where it is not known."""
+    ``logs_behind``: the session's logs hold what was not read yet, and ``logs_age_ms`` is how long
+    ago they were. None where it is not known.
 
-    model: str
-    session: str
-    session_nusd: int | None
-    today_nusd: int | None
-    block_nusd: int | None
-    block_left_ms: int | None
-    hour_nusd: int | None
-    context_tokens: int | None
-    context_window: int | None
-
-
-class StatusLines(Struct, kw_only=True, eq=False):
-    """Args:
-    window: the context window of a model that an agent names, tokens; None where not known.
+    Args:
+        given: what the agent says.
+        now: ms UTC.
     """
 
-    reports: Reports
-    sessions: Sessions
-    usage: UsageService
-    zone: Callable[[], str]
-    clock: Clock
-    window: Callable[[str], int | None]
-
-    def status(self, given: Mapping[str, Any], agent: str = "claude-code") -> Status:
-        now = int(self.clock() * 1000)
-        today = day_key(local_date(now, self.zone()))
-        spent = self.reports.totals(today, today).get(())
-        session = _text(given.get("session_id"))
-        blocks = self.usage.blocks(agent, now - _BACK_MS)
-        block = blocks[-1] if blocks and blocks[-1].active(now) else None
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        figures: Figures,
+        now: int,
+        logs_behind: bool,
+        logs_age_ms: int | None,
+    ) -> None:
         model = _object(given.get("model"))
         name = _text(model.get("id"))
         tokens, window = _context(given)
-        return Status(
-            model=_text(model.get("display_name")) or name,
-            session=session,
-            session_nusd=self._session(session, given),
-            today_nusd=0 if spent is None else spent.known_nusd,
-            block_nusd=None if block is None else block.known_nusd,
-            block_left_ms=_left(given, block, now),
-            hour_nusd=None if block is None else _hour(block, now),
-            context_tokens=tokens,
-            context_window=window or self.window(name),
-        )
-
-    def _session(self, session: str, given: Mapping[str, Any]) -> int | None:
-        """By the ledger where it knows the session, with its sub-agents', else as the agent
-        says."""
-        if session:
-            spent = Totals()
-            for one in (session, *(row.session.id for row in self.sessions.within(session))):
-                spent += self.reports.totals(_FIRST, _LAST, (), {"session": one}).get((), Totals())
-            if spent.attempts and spent.known_nusd is not None:
-                return spent.known_nusd
-        told = _object(given.get("cost")).get("total_cost_usd")
-        return round(told * _NUSD) if isinstance(told, int | float) else None
+        blocks = blocks_of(figures.hours(AGENT, now - _BACK_MS, now + BLOCK_MS))
+        block = blocks[-1] if blocks and blocks[-1].active(now) else None
+        burn = None if block is None else block.burn(now)
+        self.model = _text(model.get("display_name")) or name
+        self.session = _text(given.get("session_id"))
+        self.session_nusd = _session(self.session, given, figures)
+        self.today_nusd = known_nusd(*figures.today())
+        self.block_nusd = None if block is None else block.known_nusd
+        self.block_left_ms = _left(given, block, now)
+        self.hour_nusd = None if burn is None else burn.cost_per_hour_nusd
+        self.context_tokens = tokens
+        self.context_window = window or figures.window(f"anthropic/{name}")
+        self.logs_behind = logs_behind
+        self.logs_age_ms = logs_age_ms
 
 
-def _hour(block: Block, now: int) -> int | None:
-    burn = block.burn(now)
-    return None if burn is None else burn.cost_per_hour_nusd
+def _session(session: str, given: Mapping[str, Any], figures: Figures) -> int | None:
+    """By the ledger where it knows the session, with its sub-agents', else as the agent says."""
+    if session:
+        cost, unknown, tries = figures.session(session)
+        known = known_nusd(cost, unknown, tries)
+        if tries and known is not None:
+            return known
+    told = _object(given.get("cost")).get("total_cost_usd")
+    return round(told * _NUSD) if isinstance(told, int | float) else None
 
 
 def _left(given: Mapping[str, Any], block: Block | None, now: int) -> int | None:
@@ -131,11 +121,22 @@ def status_line(status: Status) -> str:
         if status.context_window:
             share = f" ({100 * status.context_tokens / status.context_window:.0f}%)"
         parts.append(f"context {status.context_tokens:,}{share}")
+    if status.logs_age_ms is not None:
+        parts.append(f"logs read {_ago(status.logs_age_ms // 1000)} ago")
     return " | ".join(part for part in parts if part)
 
 
+def _ago(seconds: int) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
 def status_document(status: Status) -> dict[str, Any]:
-    return document(status)
+    from omni_cli.domain.document import document
+
+    return document(status, *vars(status))
 
 
 def _object(value: object) -> Mapping[str, Any]:

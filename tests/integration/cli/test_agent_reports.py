@@ -194,51 +194,10 @@ def test_a_block_without_a_known_price_costs_unknown(omni: Omni, logs: Path) -> 
     assert "/h" not in status
 
 
-def test_one_line_for_a_prompt(logs: Path) -> None:
-    from omni_cli.services.money.statusline import status_line
-
-    log = logs / ".claude/projects/p/live.jsonl"
-    log.parent.mkdir(parents=True)
-    log.write_text(line("2026-11-21T10:10:00Z", "m1", 1000))
-    now = 1_795_257_000.0  # 2026-11-21 10:30 UTC
-    env = {"HOME": str(logs), "OMNI_HOME": str(logs), "TZ": "UTC"}
-    given = {
-        "session_id": "live",
-        "transcript_path": str(log),
-        "model": {"id": "claude-sonnet-4-5", "display_name": "Sonnet 4.5"},
-        "cost": {"total_cost_usd": 9.5},
-        "context_window": {"context_window_size": 200_000, "used_percentage": 12},
-    }
-    with App(env, clock=lambda: now) as app:
-        unknown = app.statusline({"session_id": "other", "cost": {"total_cost_usd": 0.25}})
-        assert (unknown.session_nusd, unknown.context_tokens) == (250_000_000, None)
-        for found in app.logs.found():
-            app.logs.keep(app.logs.read(found))
-        with log.open("a") as file:  # while the agent works
-            file.write(line("2026-11-21T10:20:00Z", "m2", 1000))
-        status = app.statusline(given)
-        assert status.session_nusd == 2 * (5 * 3000 + 1000 * 15_000)
-        assert (status.block_left_ms, status.context_tokens) == (16_200_000, 24_000)
-        shown = status_line(status)
-        assert shown.startswith("Sonnet 4.5 | $0.03 session, ")
-        assert "(4h 30m left) | $0.18/h | context 24,000 (12%)" in shown
-        assert "\n" not in shown
-        # What the agent says of its limit goes before what is worked out.
-        reset = {"rate_limits": {"five_hour": {"resets_at": now + 60}}}
-        assert app.statusline({**given, **reset}).block_left_ms == 60_000
-        assert status_line(app.statusline({})).startswith("unknown session")
-
-
-def test_statusline_takes_a_status_only(omni: Omni, home: Path) -> None:
-    for wrong in ("", "[]", "{", "text"):
-        assert omni("statusline", stdin=wrong).code == 2
-    assert omni("statusline", stdin="{}").code == 0
-
-
 def use(minute: int, model: str = "m", tokens: int = 10, last: int | None = None) -> HourUse:
     at = 60_000 * minute
     end = at if last is None else 60_000 * last
-    return HourUse(model, at, end, 1, tokens, 0, 0, 0, tokens * 1000)
+    return model, at, end, 1, tokens, 0, 0, 0, tokens * 1000, 0
 
 
 def test_a_block_begins_with_the_hour_of_its_first_call_and_lasts_five() -> None:
