@@ -18,7 +18,7 @@ SLOW = [
     *("asyncio", "ssl", "_hashlib", "email", "logging", "http.client", "concurrent.futures"),
     *("importlib.metadata", "importlib.resources", "tempfile", "zipfile", "random", "secrets"),
     *("statistics", "dataclasses", "fractions", "hashlib", "subprocess", "ipaddress", "tokenize"),
-    *("bz2", "lzma", "typing_extensions"),
+    *("bz2", "lzma", "typing_extensions", "msgspec.inspect", "platform", "difflib"),
 ]
 _RUN = """
 import gc, sys
@@ -67,7 +67,7 @@ def loaded(
 
 def test_what_stands_for_a_module_becomes_it_once_it_is_asked() -> None:
     code = (
-        "import omni_cli.cli, subprocess, ipaddress\n"
+        "import omni_cli.cli, os, subprocess, ipaddress\n"
         "first = type(subprocess).__name__, type(ipaddress).__name__\n"
         "assert first == ('Later', 'Later'), first\n"
         "assert subprocess.run(['true']).returncode == 0\n"
@@ -75,6 +75,15 @@ def test_what_stands_for_a_module_becomes_it_once_it_is_asked() -> None:
         "assert ip_address('::1').is_loopback\n"
         "assert type(subprocess) is type(ipaddress) is type(omni_cli)\n"
         "assert not hasattr(subprocess, 'nothing')\n"
+        "from difflib import get_close_matches\n"
+        "import difflib, platform, urllib.parse, uuid\n"
+        "later = {type(each).__name__ for each in (difflib, platform, urllib.parse)}\n"
+        "assert later == {'Later'}, later\n"
+        "assert get_close_matches('chot', ['chat', 'x']) == ['chat']\n"
+        "assert get_close_matches is not difflib.get_close_matches\n"
+        "assert platform.system() == os.uname().sysname and platform.machine()\n"
+        "assert urllib.parse.urlsplit('http://a/b').netloc == 'a'\n"
+        "assert {type(each) for each in (difflib, platform, urllib.parse)} == {type(os)}\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
