@@ -433,16 +433,6 @@ class App:
             tasks=_catalog.priors.load_priors().types,
         )
 
-    def catalogue_checked(self) -> str:
-        """The ISO date on which the prices in the store were read at their source."""
-        return _catalog.update.checked(self.store)
-
-    def update_catalogue(self, file: Path | None, url: str | None = None) -> dict[str, Any]:
-        """See ``catalog/update.py:update``."""
-        return _catalog.update.update(
-            self.store, self.models, self.transport, file=file, url=url, now_ms=self.now_ms()
-        )
-
     # --- the fleet: changed, deployed, routed, browsed -------------------------------------------
 
     @cached_property
@@ -458,7 +448,10 @@ class App:
             models=self.models if self.org else self.every_model,
             assignments=self.assignments if self.org else self.every_assignment,
             budgets=self.budgets,
-            whole=self.whole_fleet,
+            # What a revision keeps: everybody's, and each organisation's.
+            whole=lambda: _fleet.describe.fleet_document(
+                self.every_provider, self.every_model, self.every_assignment, self.every_budget
+            ),
             revised=self.revised.append,
             audit=self.audit,
             names=self.names,
@@ -466,12 +459,6 @@ class App:
             who=self.who,
             unit=self.store.transaction,
             to_toml=_to_toml,
-        )
-
-    def whole_fleet(self) -> dict[str, Any]:
-        """What a revision keeps: everybody's, and each organisation's."""
-        return _fleet.describe.fleet_document(
-            self.every_provider, self.every_model, self.every_assignment, self.every_budget
         )
 
     @cached_property

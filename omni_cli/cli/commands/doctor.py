@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from omni_cli.bootstrap import App
+from omni_cli.catalog.update import checked
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import Style, emit_json, milliseconds, out, paint
 from omni_cli.domain.breaker import Breaker
@@ -108,11 +109,11 @@ def _fleet(omni_app: App) -> Iterable[Check]:
             for target, text in omni_app.breakers.all().items()
             if not Breaker.from_json(text).allows(omni_app.now_ms())
         ]
-        checked = omni_app.catalogue_checked()
+        prices_of = checked(omni_app.store)
     except OmniError as exc:
         yield Check("fleet", "fail", exc.message, exc.hint)
         return
-    yield judge.catalogue_check(checked, utc_day(omni_app.now_ms()))
+    yield judge.catalogue_check(prices_of, utc_day(omni_app.now_ms()))
     try:
         keys = {provider.slug: omni_app.keys.place(provider) for provider in providers}
         addresses = {provider.slug: omni_app.addresses.source(provider) for provider in providers}

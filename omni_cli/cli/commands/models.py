@@ -428,8 +428,17 @@ def update(
     """Refresh the catalogue's models and prices. Your own prices and edits stay."""
     if file is not None and url is not None:
         raise UsageError("--file and --url exclude each other")
+    from omni_cli.catalog import update as catalogue
+
     with omni() as omni_app:
-        report = omni_app.update_catalogue(file, url)
+        report = catalogue.update(
+            omni_app.store,
+            omni_app.models,
+            omni_app.transport,
+            file=file,
+            url=url,
+            now_ms=omni_app.now_ms(),
+        )
     if as_json:
         emit_json(report)
         return
