@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Mapping
+    from collections.abc import Collection, Mapping
 
     from omni_cli.domain.analytics import Totals
     from omni_cli.domain.chat import Message, Usage
@@ -85,9 +85,9 @@ class KnownCalls(Struct, frozen=True):
     """What the ledger holds already: arguments of ``domain.imports.unknown_only``."""
 
     external_ids: Collection[tuple[str, str]]
-    message_ids: Container[tuple[str, str]]
-    contents: Container[tuple[str, str]]
-    ledger_ids: Container[str]
+    message_ids: Collection[tuple[str, str]]
+    contents: Collection[tuple[str, str]]
+    ledger_ids: Collection[str]
 
 
 class Charge(Struct, frozen=True):

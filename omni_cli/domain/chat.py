@@ -162,7 +162,7 @@ class ChatRequest(Struct, frozen=True):
         return "\n\n".join(m.text for m in self.messages if m.role == "system")
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """Token counts in omni's convention, whatever the provider's own is.
 
     ``input_tokens`` includes cached, cache-write, image and audio input; ``output_tokens``

@@ -1,6 +1,7 @@
 """Usage that users already have: values read from other tools, and telling copies apart."""
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Literal
 
 from msgspec import Struct
@@ -67,27 +68,28 @@ class ImportedCall(Struct, frozen=True, gc=False):
     usage: Usage | None
     unstated: frozenset[str] = frozenset()
     recorded_cost_nusd: int | None = None
-    byok_cost_nusd: int = 0
+    # Given by place for each call of an agent's log: by name takes three times as long.
     message_id: str | None = None
     provider_request_id: str | None = None
-    served_model: str | None = None
-    latency_ms: int | None = None
     session_id: str | None = None
     agent: str | None = None
     project: str | None = None
+    about: Session | None = None
     file: str = ""
     line: int | None = None
-    requests: int | None = 1
-    span_ms: int = 0
-    tier: str | None = None
-    outcome: str | None = None
-    cache_hit: bool = False
-    web_searches: int = 0
     replay: bool = False
     replay_id: str | None = None
+    tier: str | None = None
+    web_searches: int = 0
+    byok_cost_nusd: int = 0
+    served_model: str | None = None
+    latency_ms: int | None = None
+    requests: int | None = 1
+    span_ms: int = 0
+    outcome: str | None = None
+    cache_hit: bool = False
     revision: int = 0
     content: str | None = None
-    about: Session | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -196,6 +198,8 @@ def better(one: ImportedCall, other: ImportedCall) -> ImportedCall:
     A later revision wins, then more tokens (a streamed answer's lines grow), then a stated
     cost; among equals the earliest, which is the original of a history copied by a fork.
     """
+    if one is other:
+        return one
     left, right = _preference(one), _preference(other)
     if left == right:
         return min(one, other, key=repr)
@@ -210,47 +214,57 @@ def collapse(calls: Iterable[ImportedCall]) -> list[ImportedCall]:
     Memory: one value per real call, whatever the number of lines.
     """
     kept: dict[tuple[str, str], ImportedCall] = {}
+    last: ImportedCall | None = None
+    keep = kept.setdefault
     for call in calls:
-        key = (call.source, call.external_id)
-        known = kept.get(key)
         # The lines of one answer mostly are one value.
-        if known is not call:
-            kept[key] = call if known is None else better(known, call)
-    by_content: dict[tuple[str, str], ImportedCall] = {}
-    for call in list(kept.values()):
-        if call.content is not None:
-            twin = by_content.setdefault((call.source, call.content), call)
-            if twin is not call:
-                first = better(twin, call)
-                by_content[call.source, call.content] = first
-                del kept[(call.source, (call if first is twin else twin).external_id)]
-    # One answer may hold those of other models.
-    replays: dict[tuple[str, str, str | None], ImportedCall] = {}
-    originals: set[tuple[str, str]] = set()
-    result: list[ImportedCall] = []
-    for call in kept.values():
-        if call.message_id is None:
-            result.append(call)
+        if call is last:
             continue
-        key = (call.source, call.message_id)
-        if call.replay:
-            known = replays.get((*key, call.model))
-            replays[*key, call.model] = call if known is None else better(known, call)
-        else:
-            originals.add(key)
-            result.append(call)
-    result.extend(call for key, call in replays.items() if key[:2] not in originals)
-    result.sort(key=lambda call: (call.at_ms, call.source, call.external_id))
+        last = call
+        key = (call.source, call.external_id)
+        known = keep(key, call)
+        if known is not call:
+            kept[key] = better(known, call)
+    by_content: dict[tuple[str, str], ImportedCall] = {}
+    for call in [call for call in kept.values() if call.content is not None]:
+        twin = by_content.setdefault((call.source, call.content or ""), call)
+        if twin is not call:
+            first = better(twin, call)
+            by_content[call.source, call.content or ""] = first
+            del kept[(call.source, (call if first is twin else twin).external_id)]
+    result = list(kept.values())
+    again = [call for call in result if call.replay and call.message_id is not None]
+    if again:
+        result = _without_replays(result, again)
+    result.sort(key=_ORDER)
     return result
+
+
+_ORDER = attrgetter("at_ms", "source", "external_id")
+
+
+def _without_replays(
+    calls: Sequence[ImportedCall], replays: Iterable[ImportedCall]
+) -> list[ImportedCall]:
+    """The calls that are none, and of the others one each where none of them is the original."""
+    result = [call for call in calls if not (call.replay and call.message_id is not None)]
+    originals = {(call.source, call.message_id) for call in result}
+    # One answer may hold those of other models.
+    alone: dict[tuple[str, str | None, str | None], ImportedCall] = {}
+    for call in replays:
+        if (call.source, call.message_id) not in originals:
+            known = alone.setdefault((call.source, call.message_id, call.model), call)
+            alone[call.source, call.message_id, call.model] = better(known, call)
+    return [*result, *alone.values()]
 
 
 def unknown_only(
     calls: Iterable[ImportedCall],
     *,
-    external_ids: Container[tuple[str, str]],
-    ledger_ids: Container[str] = frozenset(),
-    imported_message_ids: Container[tuple[str, str]] = frozenset(),
-    contents: Container[tuple[str, str]] = frozenset(),
+    external_ids: Collection[tuple[str, str]],
+    ledger_ids: Collection[str] = frozenset(),
+    imported_message_ids: Collection[tuple[str, str]] = frozenset(),
+    contents: Collection[tuple[str, str]] = frozenset(),
 ) -> list[ImportedCall]:
     """The calls that the ledger does not hold yet.
 
@@ -263,6 +277,8 @@ def unknown_only(
             of one of them is left out.
         contents: ``(source, content)`` of what was imported before.
     """
+    if not (external_ids or ledger_ids or imported_message_ids or contents):
+        return list(calls)
     return [
         call
         for call in calls
@@ -327,7 +343,7 @@ def grown(
     ]
 
 
-def _replaces(call: ImportedCall, external_ids: Container[tuple[str, str]]) -> bool:
+def _replaces(call: ImportedCall, external_ids: Collection[tuple[str, str]]) -> bool:
     return (
         call.replay_id is not None
         and not call.replay

@@ -32,6 +32,9 @@ KINDS: tuple[str, ...] = INPUT_KINDS + OUTPUT_KINDS
 
 
 N_INPUT_KINDS = len(INPUT_KINDS)
+#: Of calls in which there is neither sound nor picture.
+TEXT_KINDS = ("input", "cached", "cache_write", "cache_write_1h", "output", "reasoning")
+_TEXT = [KINDS.index(kind) for kind in TEXT_KINDS]
 #: Kinds that lend their rate to a kind without one; of several, the dearest lends.
 _PARENTS: Mapping[str, tuple[str, ...]] = {
     "cached": ("input",),
@@ -80,12 +83,14 @@ class Plan(Struct, frozen=True):
 
     ``brackets``: (above_tokens, rate per token by ``KINDS`` or None), ascending; the first
     holds from 0 tokens on. ``dearest``: of each bracket, its threshold and the highest rate of
-    input and of output, None where no rate is known.
+    input and of output, None where no rate is known. ``text``: of each, its threshold and the rates
+    of text alone (``TEXT_KINDS``), None where one of them is not known.
     """
 
     scale: int
     brackets: tuple[tuple[int, tuple[int | None, ...]], ...]
     dearest: tuple[tuple[int, int | None, int | None], ...]
+    text: tuple[tuple[int, tuple[int, ...] | None], ...]
     fee: int
     minimum: int
 
@@ -156,6 +161,7 @@ def _compiled(price: Price) -> Plan:
             (above, _highest(found[:N_INPUT_KINDS]), _highest(found[N_INPUT_KINDS:]))
             for above, found in brackets
         ),
+        text=tuple((above, _text(found)) for above, found in brackets),
         fee=_scaled(price.per_request_usd, digits + 9),
         minimum=_scaled(price.minimum_usd, digits + 9),
     )
@@ -163,6 +169,11 @@ def _compiled(price: Price) -> Plan:
 
 def _highest(rates: tuple[int | None, ...]) -> int | None:
     return max((rate for rate in rates if rate is not None), default=None)
+
+
+def _text(rates: tuple[int | None, ...]) -> tuple[int, ...] | None:
+    found = [rate for at in _TEXT if (rate := rates[at]) is not None]
+    return tuple(found) if len(found) == len(_TEXT) else None
 
 
 def _resolve(rates: Mapping[str, Rate | None], above: int, shift: int) -> tuple[int | None, ...]:

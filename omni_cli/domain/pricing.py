@@ -178,16 +178,33 @@ def costs_nusd(usage: Usage, price: Price) -> tuple[int, int]:
     if price.state == "free":
         return 0, 0
     plan = price.plan
-    rates = _rates(plan, usage.input_tokens)
-    total = of_input = plan.fee
-    for kind, tokens in _used(usage):
-        rate = rates[kind]
-        if rate is None:
-            raise _no_rate(usage, price)
-        total += tokens * rate
-        if kind < N_INPUT_KINDS:
-            of_input = total
-    return _round_half_even(max(total, plan.minimum), plan.scale), of_input // plan.scale
+    whole_in = usage.input_tokens
+    rates = plan.text[0][1]
+    for above, others in plan.text[1:]:
+        if whole_in > above:
+            rates = others
+    read, written, long = usage.cached_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens
+    fresh, short, thought = whole_in - read - written, written - long, usage.reasoning_tokens
+    said = usage.output_tokens - thought
+    if (
+        rates is None
+        or usage.input_image_tokens
+        or usage.input_audio_tokens
+        or usage.cached_audio_tokens
+        or usage.output_image_tokens
+        or usage.output_audio_tokens
+        or fresh | read | short | long | said | thought < 0
+    ):
+        return cost_nusd(usage, price), input_cost_nusd(usage, price)
+    # Text alone, as nearly all calls are.
+    of_fresh, of_read, of_short, of_long, of_said, of_thought = rates
+    of_input = plan.fee + fresh * of_fresh + read * of_read + short * of_short + long * of_long
+    total = of_input + said * of_said + thought * of_thought
+    if total < plan.minimum:
+        total = plan.minimum
+    if plan.scale == 1:
+        return total, of_input
+    return _round_half_even(total, plan.scale), of_input // plan.scale
 
 
 def price_lines(

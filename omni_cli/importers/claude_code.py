@@ -14,13 +14,12 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct, field
-from msgspec.structs import astuple
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem, LogFile
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session, below
-from omni_cli.importers.files import WITHOUT_USAGE, json_lines, parse_object, walk
+from omni_cli.importers.files import WITHOUT_USAGE, json_blocks, parse_object, walk
 from omni_cli.importers.values import (
     MAX_COUNT,
     Skips,
@@ -53,6 +52,8 @@ _counts_of, _lifetimes_of = itemgetter(*_COUNTS), itemgetter(*_LIFETIMES)
 #: The model that Claude Code names for its own error texts; no API answered.
 SYNTHETIC = "<synthetic>"
 _SUBAGENT = f"{SOURCE}:subagent"
+#: No answer's id.
+_NEVER = object()
 #: How the ids of answers from Bedrock and Vertex begin.
 _CLOUDS = ("msg_bdrk_", "msg_vrtx_")
 
@@ -124,16 +125,41 @@ class _Counts(Struct, gc=False):
 
     def plain(self) -> Usage | None:
         """Of an answer of which all counts are stated, and nothing else says what is charged."""
-        fresh, output, read, written, split, *others = astuple(self)
-        if split is None or None in (fresh, output, read, written):
-            return None
-        if any(others) and not _is_usual(*others):
+        split = self.cache_creation
+        fresh, output = self.input_tokens, self.output_tokens
+        read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
+        if split is None or fresh is None or output is None or read is None or written is None:
             return None
         short, long = split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens
-        if short is None or long is None:
+        if short is None or long is None or self.service_tier not in _STANDARD:
             return None
-        written = max(written, short + long)
-        return Usage(fresh + read + written, read, written, long, output_tokens=output)
+        if (
+            self.speed
+            or self.inference_geo
+            or self.iterations
+            or self.output_tokens_details
+            or self.prompt_tokens
+            or self.server_tool_use
+        ) and not self._is_usual():
+            return None
+        if written < short + long:
+            written = short + long
+        return Usage(fresh + read + written, read, written, long, 0, 0, 0, output)
+
+    def _is_usual(self) -> bool:
+        """Whether what stands beside the counts says nothing of what is charged."""
+        if self.speed not in _STANDARD or self.inference_geo not in USUAL_PLACES:
+            return False
+        tools, steps = self.server_tool_use, self.iterations
+        if self.output_tokens_details or self.prompt_tokens:
+            return False
+        if tools and any(obj(tools).values()):
+            return False
+        if not steps:
+            return True
+        # One sampling, which is the answer's.
+        step = obj(steps[0]) if isinstance(steps, list) and len(steps) == 1 else _NOTHING
+        return step.get("type") == "message" and not step.get("model")
 
     def document(self) -> dict[str, Any]:
         """As it stood in the line."""
@@ -141,27 +167,6 @@ class _Counts(Struct, gc=False):
         if self.cache_creation is not None:
             said["cache_creation"] = {n: getattr(self.cache_creation, n) for n in _LIFETIMES}
         return {name: value for name, value in said.items() if value is not None}
-
-
-def _is_usual(
-    tier: object,
-    speed: object,
-    place: object,
-    steps: object,
-    parts: object,
-    prompt: object,
-    tools: object,
-) -> bool:
-    """Whether what stands beside the counts says nothing of what is charged."""
-    if tier not in _STANDARD or speed not in _STANDARD or place not in USUAL_PLACES:
-        return False
-    if parts or prompt or (tools and any(obj(tools).values())):
-        return False
-    if not steps:
-        return True
-    # One sampling, which is the answer's.
-    step = obj(steps[0]) if isinstance(steps, list) and len(steps) == 1 else _NOTHING
-    return step.get("type") == "message" and not step.get("model")
 
 
 _STANDARD = (None, "standard")
@@ -218,37 +223,43 @@ def _taken(line: _Line, record: Mapping[str, Any]) -> _Line:
 def read_file(
     path: Path, skips: Skips, mark: LogFile | None = None
 ) -> Iterator[ImportedCall | ImportProblem]:
-    told: tuple[object, ...] = ()
+    file = path.name
+    # Of the answer before: its id, and what else its lines say again.
+    answer: object = _NEVER
+    said = request = session = aside = cost = None
     calls: list[ImportedCall] = []
     passed = 0
-    for item in json_lines(path, (b'"usage"',), skips, mark, parse=_line, at_once=_lines):
+    for item in json_blocks(path, (b'"usage"',), skips, mark, parse=_line, at_once=_lines):
         if isinstance(item, ImportProblem):
             yield item
             continue
-        number, line = item
-        message = line.message
-        usage = message.usage
-        if usage is None and line.data is None:
-            passed += 1
-            continue
-        # The lines of one answer mostly say the same, and then are read once.
-        says = (
-            message.id,
-            usage,
-            line.requestId,
-            line.sessionId,
-            line.isSidechain,
-            line.costUSD,
-        )
-        if says == told and says[0] and usage and says[2]:
+        for number, line in enumerate(item[1], item[0]):
+            message = line.message
+            usage = message.usage
+            if usage is None and line.data is None:
+                passed += 1
+                continue
+            # The lines of one answer mostly say the same, and then are read once.
+            if (
+                message.id == answer
+                and usage == said
+                and line.requestId == request
+                and line.sessionId == session
+                and line.isSidechain == aside
+                and line.costUSD == cost
+            ):
+                yield from calls
+                continue
+            answer = _NEVER
+            try:
+                calls = _calls(line, file, number, skips)
+            except Unreadable as exc:
+                yield ImportProblem(str(path), number, str(exc))
+                continue
             yield from calls
-            continue
-        try:
-            told, calls = (), _calls(line, path.name, number, skips)
-            told = says
-            yield from calls
-        except Unreadable as exc:
-            yield ImportProblem(str(path), number, str(exc))
+            if message.id and usage and line.requestId:
+                answer, said, request, session = message.id, usage, line.requestId, line.sessionId
+                aside, cost = line.isSidechain, line.costUSD
     if passed:
         skips[WITHOUT_USAGE] += passed
 
@@ -290,10 +301,10 @@ def _calls(line: _Line, file: str, number: int, skips: Skips) -> list[ImportedCa
         usage, unstated, tier = _usage(counts)
         used = obj(counts.get("server_tool_use"))
         searches = count(used.get("web_search_requests"), "web_search_requests") or 0
-    at = at_ms(line.timestamp)
     message_id, request_id = text(message.id), text(line.requestId)
     if message_id and message_id.startswith(_CLOUDS):
         provider = _provider(model, message_id)
+    at = at_ms(line.timestamp)
     replay_id = f"replay:{message_id}" if message_id else None
     if sidechain and replay_id:
         external_id = replay_id
@@ -312,19 +323,19 @@ def _calls(line: _Line, file: str, number: int, skips: Skips) -> list[ImportedCa
         model,
         usage,
         unstated,
-        nusd(line.costUSD, "costUSD"),
-        message_id=message_id,
-        provider_request_id=request_id,
-        session_id=session,
-        agent=_SUBAGENT if sidechain else SOURCE,
-        project=project,
-        about=about,
-        file=file,
-        line=number,
-        tier=tier,
-        web_searches=searches,
-        replay=sidechain and message_id is not None,
-        replay_id=replay_id,
+        None if line.costUSD is None else nusd(line.costUSD, "costUSD"),
+        message_id,
+        request_id,
+        session,
+        _SUBAGENT if sidechain else SOURCE,
+        project,
+        about,
+        file,
+        number,
+        sidechain and message_id is not None,
+        replay_id,
+        tier,
+        searches,
     )
     if usage is None or not usage.beside:
         return [call]

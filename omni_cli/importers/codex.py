@@ -25,7 +25,7 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, ImportProblem, LogFile
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session, remote_name
-from omni_cli.importers.files import WITHOUT_USAGE, json_lines, parse_object, walk
+from omni_cli.importers.files import WITHOUT_USAGE, json_blocks, parse_object, walk
 from omni_cli.importers.names import provider_slug
 from omni_cli.importers.values import (
     MAX_COUNT,
@@ -95,6 +95,7 @@ class _Line(Struct, gc=False):
 _KINDS = ("turn_context", "session_meta", "token_usage_record")
 _EVENTS = ("token_count", "task_started")
 _NO_INFO = _Info()
+_NONE: frozenset[str] = frozenset()
 _MARKERS = [f'"{name}"'.encode() for name in (*_KINDS, *_EVENTS)]
 _decode_lines = msgspec.json.Decoder(_Line).decode_lines
 
@@ -152,6 +153,10 @@ def _is_rollout(name: str) -> bool:
     return name.endswith((".jsonl", ".jsonl.zst"))
 
 
+#: No answer that a line before spoke of.
+_NO_RESPONSE = (None, None)
+
+
 class _Session(Struct):
     """What earlier lines of a rollout said.
 
@@ -175,9 +180,14 @@ class _Session(Struct):
     last_ms: int | None = None
     model: str | None = None
     total: Counts | None = None
-    response: tuple[str | None, Counts | None] = (None, None)
+    response: tuple[str | None, Counts | None] = _NO_RESPONSE
     inherited: list[Counts] | None = None
     held: list[ImportedCall] = field(default_factory=list)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether all that follows is its own."""
+        return self.seen_meta and not self.copied
 
 
 def read_file(
@@ -185,26 +195,33 @@ def read_file(
 ) -> Iterator[ImportedCall | ImportProblem]:
     session = _Session(path.name, _stem(path))
     state, passed = b"", 0
-    lines = json_lines(path, _MARKERS, skips, mark, parse=_line_of, at_once=_decode_lines)
+    lines = json_blocks(path, _MARKERS, skips, mark, parse=_line_of, at_once=_decode_lines)
     first = next(lines, None)
     # Only now it is known whether the file is the one that was read before.
     if mark is not None and mark.offset and mark.state:
         session = msgspec.json.decode(mark.state, type=_Session)
     for item in chain([] if first is None else [first], lines):
-        if mark is not None and mark.partial and not state:
-            state = msgspec.json.encode(session)
         if isinstance(item, ImportProblem):
             yield item
             continue
-        number, line = item
-        payload = line.payload
-        if type(payload) is not _Payload or not (line.type in _KINDS or payload.type in _EVENTS):
-            passed += 1
-            continue
-        try:
-            yield from _line(session, line, payload, number, path, skips)
-        except Unreadable as exc:
-            yield ImportProblem(str(path), number, str(exc))
+        if mark is not None and mark.partial:  # a last line that has no end comes alone
+            state = msgspec.json.encode(session)
+        for number, line in enumerate(item[1], item[0]):
+            payload = line.payload
+            if type(payload) is not _Payload:
+                passed += 1
+                continue
+            try:
+                if line.type == "event_msg" and payload.type == "token_count" and session.is_own:
+                    call = _call(session, line, payload, number, skips)
+                    if call is not None:
+                        yield call
+                elif line.type in _KINDS or payload.type in _EVENTS:
+                    yield from _line(session, line, payload, number, path, skips)
+                else:
+                    passed += 1
+            except Unreadable as exc:
+                yield ImportProblem(str(path), number, str(exc))
     yield from session.held
     if passed:
         skips[WITHOUT_USAGE] += passed
@@ -311,13 +328,14 @@ def _folders(root: Path) -> list[str]:
 def _totals(path: Path, changed_ns: int) -> tuple[Counts, ...]:  # noqa: ARG001 - part of the key
     found: list[Counts] = []
     wanted = (b'"token_count"',)
-    for item in json_lines(path, wanted, Counter(), parse=_line_of, at_once=_decode_lines):
-        payload = None if isinstance(item, ImportProblem) else item[1].payload
-        if type(payload) is not _Payload or payload.info is None:
-            continue
-        total = _counts(payload.info.total_token_usage)
-        if total is not None and (not found or found[-1] != total):
-            found.append(total)
+    for item in json_blocks(path, wanted, Counter(), parse=_line_of, at_once=_decode_lines):
+        for line in () if isinstance(item, ImportProblem) else item[1]:
+            payload = line.payload
+            if type(payload) is not _Payload or payload.info is None:
+                continue
+            total = _counts(payload.info.total_token_usage)
+            if total is not None and (not found or found[-1] != total):
+                found.append(total)
     return tuple(found)
 
 
@@ -331,7 +349,8 @@ def _call(
     info = payload.info or _NO_INFO
     total, last = _counts(info.total_token_usage), _counts(info.last_token_usage)
     response_id, response_counts = session.response
-    session.response = (None, None)
+    if response_id is not None or response_counts is not None:
+        session.response = _NO_RESPONSE
     before = session.total
     if total is not None:
         session.total = total
@@ -340,30 +359,34 @@ def _call(
         skips["token counts without new tokens"] += 1
         return None
     at = at_ms(line.timestamp)
-    identity = "/".join(map(str, total or spent))
-    read, written, reasoning = spent[1:3] + spent[4:]
-    read = min(read, spent[0])
-    usage = Usage(
-        spent[0],
-        read,
-        min(written, spent[0] - read),
-        output_tokens=spent[3],
-        reasoning_tokens=min(reasoning, spent[3]),
-    )
+    whole_in, read, written, output, reasoning = spent
+    if read > whole_in:
+        read = whole_in
+    if written > whole_in - read:
+        written = whole_in - read
+    if reasoning > output:
+        reasoning = output
+    model = session.model
+    if not (payload.model is None and info.model is None and info.model_name is None):
+        model = text(payload.model) or text(info.model) or text(info.model_name) or model
+    i, c, w, o, r = total or spent
     return ImportedCall(
-        source=SOURCE,
-        external_id=f"{at}:{identity}",
-        at_ms=at,
-        provider=session.provider,
-        model=text(payload.model) or text(info.model) or text(info.model_name) or session.model,
-        usage=usage,
-        message_id=response_id if response_counts == spent else None,
-        session_id=session.session_id,
-        agent=session.agent,
-        project=session.project,
-        about=session.about,
-        file=session.file,
-        line=number,
+        SOURCE,
+        f"{at}:{i}/{c}/{w}/{o}/{r}",
+        at,
+        session.provider,
+        model,
+        Usage(whole_in, read, written, 0, 0, 0, 0, output, reasoning),
+        _NONE,
+        None,
+        response_id if response_counts == spent else None,
+        None,
+        session.session_id,
+        session.agent,
+        session.project,
+        session.about,
+        session.file,
+        number,
     )
 
 
@@ -379,9 +402,8 @@ def _spent(before: Counts | None, total: Counts | None, last: Counts | None) -> 
     if before is None:
         return last or total
     i, c, w, o, r = map(sub, total, before)
-    if min(i, c, w, o, r) >= 0:
-        return i, c, w, o, r
-    return last or total
+    # Or-ed together they are below zero where one is.
+    return (i, c, w, o, r) if i | c | w | o | r >= 0 else last or total
 
 
 def _counts(tokens: _Tokens | None) -> Counts | None:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ _NO_TEXT = re.compile("[\udc80-\udcff]")
 _BOM = b"\xef\xbb\xbf"
 #: What lines are passed over for that say nothing of use.
 WITHOUT_USAGE = "lines without usage"
+_T = TypeVar("_T")
 
 
 def io_reason(exc: OSError) -> str:
@@ -49,7 +50,7 @@ def walk(root: Path, accept: Callable[[str], bool]) -> list[Path]:
 def _open(path: Path) -> IO[bytes]:
     """For reading; what zstd compressed (``.zst``) as its text."""
     if path.suffix != ".zst":
-        return path.open("rb", buffering=_BUFFER_BYTES)
+        return path.open("rb")
     from omni_cli.http.coding import zstandard
 
     return io.BufferedReader(zstandard().ZstdFile(path), _BUFFER_BYTES)
@@ -181,46 +182,73 @@ def json_lines(
     markers: Sequence[bytes],
     skips: Skips,
     mark: LogFile | None = None,
-    *,
-    parse: Callable[[bytes], Any] = parse_object,
-    at_once: Callable[[bytes], list[Any]] | None = None,
-) -> Iterator[tuple[int, Any] | ImportProblem]:
-    """Objects of a JSONL file that contain one of ``markers``, as ``parse`` reads them.
+) -> Iterator[tuple[int, dict[str, Any]] | ImportProblem]:
+    """Objects of a JSONL file that contain one of ``markers``, with their 1-based numbers.
 
     Lines without a marker are not parsed, which is most of a transcript; they are counted in
-    ``skips``, or reported when they are visibly cut off. ``at_once`` reads many lines, those
-    without a marker too, in a fraction of the time; where it cannot, ``parse`` reads each.
+    ``skips``, or reported when they are visibly cut off.
+    """
+    for item in blocks(path, mark):
+        if isinstance(item, ImportProblem):
+            yield item
+        else:
+            yield from _parsed(path, item, markers, skips, parse_object)
+
+
+def json_blocks(
+    path: Path,
+    markers: Sequence[bytes],
+    skips: Skips,
+    mark: LogFile | None = None,
+    *,
+    parse: Callable[[bytes], _T],
+    at_once: Callable[[bytes], Sequence[_T]],
+) -> Iterator[tuple[int, Sequence[_T]] | ImportProblem]:
+    """The same of many lines at a time, those without a marker too: the number of the first, and
+    what ``at_once`` makes of them in a fraction of the time. Where it cannot, ``parse`` reads each.
     """
     for item in blocks(path, mark):
         if isinstance(item, ImportProblem):
             yield item
             continue
         first, count, block = item
-        if at_once is not None and count and len(block) <= MAX_LINE_BYTES:
+        if count and len(block) <= MAX_LINE_BYTES:
+            found: Sequence[_T]
             try:
                 found = at_once(block)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 found = []
             # Blank lines are not among what it finds, and would not be counted.
             if len(found) == count:
-                yield from enumerate(found, first)
+                yield first, found
                 continue
-        for line in _lines_of(path, item):
-            if isinstance(line, ImportProblem):
-                yield line
-                continue
-            number, raw = line
-            is_wanted = any(marker in raw for marker in markers)
-            if not is_wanted and raw[0] == 0x7B and raw[-1] == 0x7D:  # { ... }
-                skips[WITHOUT_USAGE] += 1
-                continue
-            try:
-                if is_wanted:
-                    yield number, parse(raw)
-                else:
-                    parse_object(raw)
-            except Unreadable as exc:
-                yield ImportProblem(str(path), number, str(exc))
+        for line in _parsed(path, item, markers, skips, parse):
+            yield line if isinstance(line, ImportProblem) else (line[0], [line[1]])
+
+
+def _parsed(
+    path: Path,
+    block: Block,
+    markers: Sequence[bytes],
+    skips: Skips,
+    parse: Callable[[bytes], _T],
+) -> Iterator[tuple[int, _T] | ImportProblem]:
+    for line in _lines_of(path, block):
+        if isinstance(line, ImportProblem):
+            yield line
+            continue
+        number, raw = line
+        is_wanted = any(marker in raw for marker in markers)
+        if not is_wanted and raw[0] == 0x7B and raw[-1] == 0x7D:  # { ... }
+            skips[WITHOUT_USAGE] += 1
+            continue
+        try:
+            if is_wanted:
+                yield number, parse(raw)
+            else:
+                parse_object(raw)
+        except Unreadable as exc:
+            yield ImportProblem(str(path), number, str(exc))
 
 
 def document(path: Path) -> Any:

@@ -26,7 +26,6 @@ MAX_COUNT = 2**53
 MAX_NUSD = 2**63 - 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 #: Numbers above this are milliseconds, below it seconds (year 5138 in seconds, 1973 in ms).
 _MS_THRESHOLD = 10**11
 
@@ -134,32 +133,32 @@ def at_ms(value: object, name: str = "timestamp") -> int:
         Unreadable: absent or not a time.
     """
     if isinstance(value, str):
-        if len(value) == 24 and value[23] == "Z" and value[19] == ".":  # as JavaScript writes it
-            try:
-                return _minute_ms(value[:17]) + int(value[17:19] + value[20:23])
-            except ValueError:
-                pass
         try:
-            moment = datetime.fromisoformat(value.strip().removesuffix(" UTC"))
+            moment = datetime.fromisoformat(value)
         except ValueError:
             try:
-                number = float(value)
+                moment = datetime.fromisoformat(value.strip().removesuffix(" UTC"))
             except ValueError:
-                raise Unreadable(f"{name} is not a time: {value[:40]!r}") from None
-            value = number
-        else:
-            if moment.tzinfo is None:
-                moment = moment.replace(tzinfo=UTC)
-            return (moment - _EPOCH) // _MILLISECOND
+                return _ms_of(value, name)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        apart = moment - _EPOCH
+        return apart.days * 86_400_000 + apart.seconds * 1000 + apart.microseconds // 1000
+    return _ms_of(value, name)
+
+
+def _ms_of(value: object, name: str) -> int:
+    """Of a number, or text that is one."""
+    if isinstance(value, str):
+        try:
+            return _ms_of(float(value), name)
+        except Unreadable:
+            raise
+        except ValueError:
+            raise Unreadable(f"{name} is not a time: {value[:40]!r}") from None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10**14:
         raise Unreadable(f"{name} is missing or not a time")
     return int(value if value >= _MS_THRESHOLD else round(value * 1000))
-
-
-@lru_cache(maxsize=1024)
-def _minute_ms(text: str) -> int:
-    """Raises ValueError: not a date, hour and minute with a colon after."""
-    return (datetime.fromisoformat(f"{text}00+00:00") - _EPOCH) // _MILLISECOND
 
 
 def day_of(ms: int) -> str:

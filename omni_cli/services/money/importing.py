@@ -1,6 +1,5 @@
 """Usage that other tools recorded, into the ledger: what is new, what it cost, written once."""
 
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -97,8 +96,24 @@ class Totals(Struct):
         }
 
 
-#: A call's model and provider in the ledger, and its price.
-_Terms = tuple[str, str, StoredPrice | None]
+class _Alike(Struct):
+    """Calls of a day that are recorded as of one model, provider and tier, and so cost alike.
+
+    ``row``: None where no price is known. ``usual``: what came before costs them nothing less.
+    ``open``: their price depends on something that omni's prices leave open.
+    """
+
+    model: str
+    provider: str
+    row: StoredPrice | None
+    usual: bool
+    open: bool
+    new: list[PricedCall] = field(default_factory=list)
+    others: list[PricedCall] = field(default_factory=list)
+
+
+#: Recorded provider, model, the model that answered, tier, and day.
+_Likeness = tuple[str | None, str | None, str | None, str | None, int]
 #: (recorded provider, recorded model, tier, model in the ledger)
 ModelKey = tuple[str | None, str | None, str | None, str]
 
@@ -154,7 +169,6 @@ class Importing:
         self._clock = clock
         self._who = who
         self._resolve = resolve
-        self._terms: dict[tuple[str | None, str | None, str | None, int], _Terms] = {}
         self._names: dict[tuple[str | None, str | None, str | None], str | None] = {}
         self._free_used: dict[tuple[str, int], int] = {}
 
@@ -168,7 +182,6 @@ class Importing:
             trust_recorded: where omni knows no price, the tool's own cost counts.
         """
         self._history = PriceHistory(self._models)
-        self._terms.clear()
         self._free_used.clear()
         known = self._imports.known(source, calls)
         fresh = unknown_only(
@@ -179,39 +192,43 @@ class Importing:
             contents=known.contents,
         )
         later = grown(calls, self._imports.recorded_tokens(calls), known.external_ids)
-        fresh_ids = {call.external_id for call in fresh}
-        later_ids = {call.external_id for call in later}
-        plan = ImportPlan(source, [], [], 0, Totals(), Totals(), {})
-        #: Of each model those that are new, and the others.
-        found: dict[ModelKey, tuple[list[PricedCall], list[PricedCall]]] = {}
+        fresh_ids = later_ids = None
+        if len(fresh) < len(calls) or later:
+            fresh_ids = {call.external_id for call in fresh}
+            later_ids = {call.external_id for call in later}
+        new: list[PricedCall] = []
+        more: list[PricedCall] = []
+        found: dict[_Likeness, _Alike] = {}
         for call in calls:
-            row = self._priced(call, trust_recorded)
-            key = call.provider, call.model, call.tier, row.model
-            parts = found.get(key)
-            if parts is None:
-                parts = found[key] = [], []
-            if call.external_id in fresh_ids:
-                plan.new.append(row)
-                parts[0].append(row)
+            name = call.provider, call.model, call.served_model, call.tier, call.at_ms // DAY_MS
+            alike = found.get(name)
+            if alike is None:
+                alike = found[name] = self._alike(call)
+            row = self._priced(call, alike, trust_recorded)
+            if fresh_ids is None or later_ids is None or call.external_id in fresh_ids:
+                new.append(row)
+                alike.new.append(row)
                 continue
-            parts[1].append(row)
+            alike.others.append(row)
             if call.external_id in later_ids:
-                plan.grown.append(row)
-        for key, parts in found.items():
-            plan.by_model[key] = sums = Totals()
-            added, others = map(Totals.of, parts)
-            plan.added.join(added)
-            for part in (added, others):
+                more.append(row)
+        whole, added = Totals(), Totals()
+        by_model: dict[ModelKey, Totals] = {}
+        for (provider, model, _, tier, _), alike in found.items():
+            sums = by_model.setdefault((provider, model, tier, alike.model), Totals())
+            of_new, of_others = Totals.of(alike.new), Totals.of(alike.others)
+            added.join(of_new)
+            for part in (of_new, of_others):
                 sums.join(part)
-                plan.all.join(part)
+                whole.join(part)
         return ImportPlan(
             source,
-            plan.new,
-            plan.grown,
-            len(calls) - len(plan.new) - len(plan.grown),
-            plan.all,
-            plan.added,
-            plan.by_model,
+            new,
+            more,
+            len(calls) - len(new) - len(more),
+            whole,
+            added,
+            by_model,
             frozenset(model for model in self._names.values() if model),
         )
 
@@ -248,13 +265,8 @@ class Importing:
         for batch in _batches(plan.new):
             self._imports.add(batch)
 
-    def _priced(self, call: ImportedCall, trust_recorded: bool) -> PricedCall:
-        name = call.provider, call.model, call.served_model, call.at_ms // DAY_MS
-        terms = self._terms.get(name)
-        if terms is None:
-            terms = self._terms[name] = self._terms_of(call)
-        model, provider, row = terms
-        usage = call.usage
+    def _priced(self, call: ImportedCall, alike: _Alike, trust_recorded: bool) -> PricedCall:
+        model, provider, row, usage = alike.model, alike.provider, alike.row, call.usage
         if call.cache_hit or call.tier == "free":
             return PricedCall(call, model, provider, None, "free", 0, 0)
         recorded = call.recorded_cost_nusd
@@ -264,36 +276,41 @@ class Importing:
             return PricedCall(call, model, provider, None, state, recorded)
         cost: int | None = None
         of_input: int | None = None
-        if row is not None and call.requests == 1 and not row.price.free_requests_per_month:
-            with contextlib.suppress(UnknownPrice):
+        if row is not None and alike.usual and call.requests == 1:
+            try:
                 cost, of_input = costs_nusd(usage, row.price)
+            except UnknownPrice:
+                cost = None
         elif row is not None:
             cost = self._cost(call, usage, model, row.price)
+        is_open = bool(
+            alike.open
+            or call.web_searches
+            or (call.unstated and call.unstated & {"input_tokens", "output_tokens"})
+        )
         if row is None or cost is None:
             if trust_recorded and recorded is not None:
                 return PricedCall(call, model, provider, None, "priced", recorded)
-            return PricedCall(call, model, provider, None, "unknown", estimated=_open(call))
-        return PricedCall(
-            call,
-            model,
-            provider,
-            row.id,
-            row.price.state,
-            cost,
-            _input_part(usage, row.price, call.requests) if of_input is None else of_input,
-            estimated=_open(call)
-            or (call.requests != 1 and by_sums(row.price))
-            or borrowed(usage, row.price),
+            return PricedCall(call, model, provider, None, "unknown", estimated=is_open)
+        if of_input is None:
+            of_input = _input_part(usage, row.price, call.requests)
+        estimated = (
+            is_open or (call.requests != 1 and by_sums(row.price)) or borrowed(usage, row.price)
         )
+        state = row.price.state
+        return PricedCall(call, model, provider, row.id, state, cost, of_input, estimated)
 
-    def _terms_of(self, call: ImportedCall) -> "_Terms":
+    def _alike(self, call: ImportedCall) -> _Alike:
         name = call.provider, call.model, call.served_model
         if name not in self._names:
             self._names[name] = self._resolve(call)
         known = self._names[name]
+        is_open = bool(call.tier) or in_dearer_region(call.model)
         if known is None:
-            return call.model or "", call.provider or "", None
-        return known, known.partition("/")[0], self._history.on(known, call.at_ms)
+            return _Alike(call.model or "", call.provider or "", None, True, is_open)
+        row = self._history.on(known, call.at_ms)
+        usual = row is not None and not row.price.free_requests_per_month
+        return _Alike(known, known.partition("/")[0], row, usual, is_open)
 
     def _cost(self, call: ImportedCall, usage: Usage, model: str, price: Price) -> int | None:
         if call.requests != 1:
@@ -314,16 +331,6 @@ def _input_part(usage: Usage, price: Price, requests: int | None) -> int | None:
         return input_cost(usage, price)
     only = replace(usage, output_tokens=0, reasoning_tokens=0)
     return sum_cost_or_none(only, price, requests or 0)
-
-
-def _open(call: ImportedCall) -> bool:
-    """Whether the price depends on something that the source leaves open or omni's prices do."""
-    return bool(
-        call.tier
-        or call.web_searches
-        or (call.unstated and call.unstated & {"input_tokens", "output_tokens"})
-        or in_dearer_region(call.model)
-    )
 
 
 def _batches(rows: Sequence[PricedCall]) -> Iterable[Sequence[PricedCall]]:
