@@ -6,7 +6,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from omni_cli.domain.abtest import AbTest, Trial, Unit, UnitCalls
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Store, read, yes
 
 T = TypeVar("T", bound=Trial)
 _BEGUN = ("role", "champion", "challenger", "share", "settings", "started_at")
@@ -48,11 +48,7 @@ class TrialStore(Generic[T]):
             " AND (:running = 0 OR state = 'running') ORDER BY id DESC",
             {"role": role, "running": int(running)},
         )
-        return [self._trial(row) for row in rows]
-
-    def _trial(self, row: Row) -> T:
-        values = {name: row[name] for name in Trial.__struct_fields__}
-        return self.kind(**{**values, "settings": json.loads(row["settings"])})
+        return [read(self.kind, row, "settings") for row in rows]
 
 
 _CALLS = """
@@ -105,7 +101,7 @@ class AbTestStore(TrialStore[AbTest]):
             " ORDER BY coalesce(settled_at, joined_at), unit",
             (test,),
         )
-        return [_unit(row) for row in rows]
+        return [read(Unit, row, good=yes(row["good"])) for row in rows]
 
     def oldest_open(self, test: int) -> int | None:
         """When the oldest unit that is not settled joined, ms UTC."""
@@ -147,15 +143,3 @@ class AbTestStore(TrialStore[AbTest]):
                     unit.unit,
                 ),
             )
-
-
-def _unit(row: Row) -> Unit:
-    return Unit(
-        row["unit"],
-        row["arm"],
-        row["joined_at"],
-        row["settled_at"],
-        None if row["good"] is None else bool(row["good"]),
-        row["cost_nusd"],
-        row["latency_ms"],
-    )

@@ -2,7 +2,7 @@
 
 from omni_cli.domain.models import Chain, ChainLink, Role, RoleModel, Rule
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Store
+from omni_cli.store.port import Store, read
 
 _ROLE_ROWS = """
 SELECT name, description, model, priority
@@ -56,10 +56,7 @@ class AssignmentStore:
     def rules(self) -> list[Rule]:
         """In the order they are tried: priority, then age."""
         rows = self._store.db.execute("SELECT * FROM rules ORDER BY priority, id")
-        return [
-            Rule(row["id"], row["condition"], row["model"], row["priority"], bool(row["enabled"]))
-            for row in rows
-        ]
+        return [read(Rule, row, enabled=bool(row["enabled"])) for row in rows]
 
     def put_rule(self, rule: Rule) -> int:
         """``rule.id`` 0 adds a new one; returns its id."""

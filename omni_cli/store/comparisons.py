@@ -8,7 +8,7 @@ from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import parse_id
 from omni_cli.records import ComparisonRow, JudgementRow, ResultRow
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Store, read
 
 _RESULT_FIELDS = ResultRow.__struct_fields__
 _PUT = f"""
@@ -60,14 +60,14 @@ class ComparisonStore:
         if len(rows) != 1:
             word = "more than one comparison begins with" if rows else "no comparison"
             raise NotFound(f"{word} {text!r}", hint="omni compare --list shows them")
-        return _comparison(rows[0])
+        return read(ComparisonRow, rows[0], "plan")
 
     def recent(self, *, limit: int = 50) -> list[ComparisonRow]:
         """Newest first."""
         rows = self._store.db.execute(
             "SELECT * FROM comparisons ORDER BY id DESC LIMIT ?", (limit,)
         )
-        return [_comparison(row) for row in rows]
+        return [read(ComparisonRow, row, "plan") for row in rows]
 
     def put_result(self, comparison: int, row: ResultRow) -> None:
         """Keep an answer; one that replaces a failed try adds that one's cost to earlier."""
@@ -79,7 +79,7 @@ class ComparisonStore:
         rows = self._store.db.execute(
             "SELECT * FROM comparison_results WHERE comparison = ?", (comparison,)
         )
-        return [ResultRow(**{name: row[name] for name in _RESULT_FIELDS}) for row in rows]
+        return [read(ResultRow, row) for row in rows]
 
     def put_judgement(self, comparison: int, row: JudgementRow) -> None:
         with self._store.transaction(Lock.COMPARISONS) as db:
@@ -103,17 +103,7 @@ class ComparisonStore:
         rows = self._store.db.execute(
             "SELECT * FROM comparison_judgements WHERE comparison = ?", (comparison,)
         )
-        return [
-            JudgementRow(
-                row["prompt"],
-                row["iteration"],
-                row["turn"],
-                row["request"],
-                json.loads(row["scores"]),
-                row["cost_nusd"],
-            )
-            for row in rows
-        ]
+        return [read(JudgementRow, row, "scores") for row in rows]
 
     def ratings(self, requests: list[int]) -> dict[int, float]:
         """The user's own stars and thumbs of these requests, 0..1."""
@@ -139,9 +129,3 @@ class ComparisonStore:
             {"id": comparison},
         ).fetchone()
         return int(row[0])
-
-
-def _comparison(row: Row) -> ComparisonRow:
-    return ComparisonRow(
-        row["id"], row["created_at"], row["updated_at"], row["state"], json.loads(row["plan"])
-    )

@@ -7,7 +7,7 @@ from omni_cli.domain.guard import MOST_CALLS, Call
 from omni_cli.domain.ids import make_id
 from omni_cli.records import Deploy, DeployState
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Store, read
 
 _SINCE = """
 SELECT state, cost_nusd + adjusted_nusd AS cost, price_state, latency_ms FROM requests
@@ -30,12 +30,12 @@ class DeployStore:
     def open(self) -> Deploy | None:
         """The one that is under way."""
         row = self._store.db.execute("SELECT * FROM deploys WHERE ended_at IS NULL").fetchone()
-        return None if row is None else _deploy(row)
+        return None if row is None else read(Deploy, row, "document", "tests")
 
     def recent(self, *, limit: int = 20) -> list[Deploy]:
         """Newest first."""
         rows = self._store.db.execute("SELECT * FROM deploys ORDER BY id DESC LIMIT ?", (limit,))
-        return [_deploy(row) for row in rows]
+        return [read(Deploy, row, "document", "tests") for row in rows]
 
     def start(self, deploy: Deploy) -> int:
         """Returns its id; the one given is not used. Raises UsageError while another is open."""
@@ -91,20 +91,3 @@ class DeployStore:
             )
             for row in rows
         ]
-
-
-def _deploy(row: Row) -> Deploy:
-    return Deploy(
-        row["id"],
-        row["started_at"],
-        row["ended_at"],
-        row["until_at"],
-        row["state"],
-        row["share"],
-        row["condition"],
-        row["base_revision"],
-        row["revision"],
-        json.loads(row["document"]),
-        json.loads(row["tests"]),
-        row["reason"],
-    )

@@ -13,7 +13,7 @@ from omni_cli.domain.sessions import Session
 from omni_cli.domain.words import meant
 from omni_cli.records import ClientKey, digest_of
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Row, Store, read
 
 _ADD = """
 INSERT INTO gateway_keys (name, digest, shown, org, manages, scope, models, rpm, tpm, concurrency,
@@ -90,18 +90,10 @@ class GatewayKeyStore:
 
 
 def _key(row: Row) -> ClientKey:
-    return ClientKey(
-        name=row["name"],
-        shown=row["shown"],
-        org=row["org"],
+    return read(
+        ClientKey,
+        row,
         scope=row["scope"] or ("admin" if row["manages"] else ""),
         models=tuple(json.loads(row["models"])),
-        rpm=row["rpm"],
-        tpm=row["tpm"],
-        concurrency=row["concurrency"],
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        revoked_at=row["revoked_at"],
-        used_at=row["used_at"],
         session=Session(**json.loads(row["session"])) if row["session"] else None,
     )

@@ -12,7 +12,7 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow
 from omni_cli.domain.periods import HOUR_MS, local_day
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Row, Store, read
 from omni_cli.store.rollups import ZONE_KEY
 from omni_cli.store.slots import slot_use
 
@@ -163,16 +163,7 @@ class HealthWindowStore:
             "SELECT * FROM health_hours WHERE hour BETWEEN ? AND ? ORDER BY hour",
             (this - hours + 1, this),
         ):
-            found.setdefault((row["provider"], row["model"]), []).append(
-                Hour(
-                    row["hour"],
-                    row["good"],
-                    row["bad"],
-                    row["latency_ms"],
-                    row["gen_ms"],
-                    row["gen_tokens"],
-                )
-            )
+            found.setdefault((row["provider"], row["model"]), []).append(read(Hour, row))
         return found
 
     def today(self, now_ms: int) -> dict[str, tuple[int, int, bool]]:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
@@ -48,6 +48,9 @@ def among(values: str) -> str:
     return f"IN (SELECT value FROM json_each({values}))"  # noqa: S608  # a mark only
 
 
+_V = TypeVar("_V", bound=Struct)
+
+
 class Row(Protocol):
     """Values by column name or position."""
 
@@ -55,6 +58,24 @@ class Row(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
     def __len__(self) -> int: ...
     def keys(self) -> Iterable[str]: ...
+
+
+def read(kind: type[_V], row: Row, *texts: str, **more: Any) -> _V:
+    """A value of the columns that are called as its fields.
+
+    Args:
+        texts: columns that hold JSON.
+        more: fields that no column holds as they are.
+    """
+    values = {name: row[name] for name in kind.__struct_fields__ if name not in more}
+    for name in texts:
+        values[name] = json.loads(values[name])
+    return kind(**values, **more)
+
+
+def yes(number: int | None) -> bool | None:
+    """As a column has it that may be NULL."""
+    return None if number is None else bool(number)
 
 
 class Cursor(Protocol):

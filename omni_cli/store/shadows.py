@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from omni_cli.domain.shadow import Claim, Pair, Shadow
 from omni_cli.repositories import Lock
 from omni_cli.store.abtests import TrialStore
-from omni_cli.store.port import Row
+from omni_cli.store.port import read, yes
 
 _PAIR = tuple(name for name in Pair.__struct_fields__)
 #: What a user said of a request that a judge scored, too.
@@ -90,7 +90,7 @@ class ShadowStore(TrialStore[Shadow]):
         rows = self._store.db.execute(
             "SELECT * FROM shadow_pairs WHERE shadow = ? ORDER BY at_ms, request", (shadow,)
         )
-        return [_pair(row) for row in rows]
+        return [read(Pair, row, agreed=yes(row["agreed"])) for row in rows]
 
     def unpaired(self, shadow: int, requests: Sequence[int]) -> list[int]:
         """Those of ``requests`` that have no pair yet, in their order."""
@@ -104,10 +104,3 @@ class ShadowStore(TrialStore[Shadow]):
         """(judge's score, the user's own, both 0..1) of champions' answers that both rated."""
         rows = self._store.db.execute(_RATED, (shadow,))
         return [(row["champion"], row["value"]) for row in rows]
-
-
-def _pair(row: Row) -> Pair:
-    values = {name: row[name] for name in _PAIR}
-    if values["agreed"] is not None:
-        values["agreed"] = bool(values["agreed"])
-    return Pair(**values)
