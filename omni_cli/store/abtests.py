@@ -6,18 +6,15 @@ from typing import ClassVar, Generic, TypeVar
 
 from omni_cli.domain.abtest import AbTest, Trial, Unit, UnitCalls
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Store, read, yes
+from omni_cli.store.port import Table, read, yes
 
 T = TypeVar("T", bound=Trial)
 _BEGUN = ("role", "champion", "challenger", "share", "settings", "started_at")
 
 
-class TrialStore(Generic[T]):
+class TrialStore(Table, Generic[T]):
     table: ClassVar[str]
     kind: type[T]
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     def start(self, trial: T) -> int:
         """Returns the new one's id; the id given is not used."""
@@ -79,10 +76,9 @@ class AbTestStore(TrialStore[AbTest]):
 
     def arm(self, test: int, unit: int) -> int | None:
         """The arm that a unit is in, None where it is not in the test."""
-        row = self._store.db.execute(
-            "SELECT arm FROM abtest_units WHERE test = ? AND unit = ?", (test, unit)
-        ).fetchone()
-        return None if row is None else int(row[0])
+        return self._value(
+            int, "SELECT arm FROM abtest_units WHERE test = ? AND unit = ?", (test, unit)
+        )
 
     def join(self, test: int, unit: int, arm: int, *, at_ms: int) -> None:
         """Put a unit into an arm; one that is in the test stays where it is."""
@@ -105,11 +101,11 @@ class AbTestStore(TrialStore[AbTest]):
 
     def oldest_open(self, test: int) -> int | None:
         """When the oldest unit that is not settled joined, ms UTC."""
-        row = self._store.db.execute(
+        return self._value(
+            int,
             "SELECT min(joined_at) FROM abtest_units WHERE test = ? AND settled_at IS NULL",
             (test,),
-        ).fetchone()
-        return None if row[0] is None else int(row[0])
+        )
 
     def calls(self, role: str, unit: int) -> UnitCalls:
         """What the ledger holds of a unit."""

@@ -5,13 +5,10 @@ import json
 from omni_cli.domain.recommend import Finding, finding_from_json, finding_to_json
 from omni_cli.records import StoredAdvice
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Row, Table
 
 
-class AdviceStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class AdviceStore(Table):
     def refresh(self, findings: list[Finding], *, now_ms: int) -> None:
         """Keep today's findings; pending ones that no longer hold go. What the user decided
         about a finding stays decided. Nothing new writes nothing: whoever watches the store
@@ -59,10 +56,7 @@ def _advice(row: Row) -> StoredAdvice:
     )
 
 
-class AlertStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class AlertStore(Table):
     def told(self, key: str) -> tuple[str, int, int] | None:
         """(level, when the last alert was sent, when the one before), ms UTC; 0: never."""
         row = self._store.db.execute(

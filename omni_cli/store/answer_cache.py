@@ -2,7 +2,7 @@
 
 from omni_cli.records import CachedAnswer, CacheStats
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Store
+from omni_cli.store.port import Table
 
 _FIND = """
 SELECT origin, answer, cost_nusd FROM cache_answers JOIN cache_roles USING (role)
@@ -21,16 +21,10 @@ ON CONFLICT (key) DO UPDATE SET origin = excluded.origin, answer = excluded.answ
 """
 
 
-class AnswerCacheStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class AnswerCacheStore(Table):
     def ttl_s(self, role: str) -> int | None:
         """How long the role's answers hold, seconds; None: it did not opt in."""
-        row = self._store.db.execute(
-            "SELECT ttl_s FROM cache_roles WHERE role = ?", (role,)
-        ).fetchone()
-        return None if row is None else int(row["ttl_s"])
+        return self._value(int, "SELECT ttl_s FROM cache_roles WHERE role = ?", (role,))
 
     def roles(self) -> dict[str, int]:
         rows = self._store.db.execute("SELECT role, ttl_s FROM cache_roles ORDER BY role")
@@ -111,10 +105,7 @@ class AnswerCacheStore:
 
     def origin(self, request: int) -> int | None:
         """The request whose answer this one got; None for one that was really asked."""
-        row = self._store.db.execute(
-            "SELECT origin FROM cache_hits WHERE request = ?", (request,)
-        ).fetchone()
-        return None if row is None else int(row["origin"])
+        return self._value(int, "SELECT origin FROM cache_hits WHERE request = ?", (request,))
 
     def stats(self) -> CacheStats:
         db = self._store.db

@@ -2,7 +2,7 @@
 
 from omni_cli.domain.models import Chain, ChainLink, Role, RoleModel, Rule
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Store, read
+from omni_cli.store.port import Table, read
 
 _ROLE_ROWS = """
 SELECT name, description, model, priority
@@ -16,10 +16,7 @@ FROM chains LEFT JOIN chain_links ON chain = name
 """
 
 
-class AssignmentStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class AssignmentStore(Table):
     def roles(self) -> list[Role]:
         return self._roles("", None)
 

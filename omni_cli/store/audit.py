@@ -5,7 +5,7 @@ import json
 
 from omni_cli.records import AuditEntry, Revision
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Row, Table
 
 _GENESIS = "0" * 64
 
@@ -14,10 +14,7 @@ SELECT (SELECT coalesce(max(id), 0) FROM audit), (SELECT coalesce(max(id), 0) FR
 """
 
 
-class AuditStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class AuditStore(Table):
     def record(
         self,
         *,

@@ -14,7 +14,7 @@ from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import local_day, previous, window, zone_of
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Connection, Row, Store
+from omni_cli.store.port import Connection, Row, Table
 from omni_cli.store.rollups import ZONE_KEY
 
 _SETTINGS = (
@@ -142,12 +142,9 @@ class PeriodDrift(Struct, frozen=True):
     ledger: tuple[int, int, int]
 
 
-class BudgetStore:
+class BudgetStore(Table):
     #: The rows of kept budgets that were read last, and what was made of them: they seldom change.
     _last: ClassVar[tuple[list[tuple[object, ...]], list[Budget]]] = ([], [])
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     def enabled(self) -> Sequence[Budget]:
         """Those that are kept: the same object as last time while none of them changes."""
@@ -317,19 +314,11 @@ class BudgetStore:
 
     def estimated_nusd(self, budget: Budget, start: int, end: int) -> int:
         """What of the money spent in a window rests on estimated token counts."""
-        row = self._store.db.execute(
-            _ESTIMATED.format(scope=_SCOPE_SQL[budget.scope]),
-            {"start": start, "end": end, "value": budget.value},
-        ).fetchone()
-        return int(row[0])
+        return _sum(self._store.db, _ESTIMATED, budget, start, end)
 
     def held_nusd(self, budget: Budget, start: int, end: int) -> int:
         """What is held for calls of a window that are over and whose end was not seen."""
-        row = self._store.db.execute(
-            _UNSEEN.format(scope=_SCOPE_SQL[budget.scope]),
-            {"start": start, "end": end, "value": budget.value},
-        ).fetchone()
-        return int(row[0])
+        return _sum(self._store.db, _UNSEEN, budget, start, end)
 
     def drifts(self) -> list[PeriodDrift]:
         """Periods whose figures are not those of the ledger. Ones that retention has reached are
@@ -349,7 +338,7 @@ class BudgetStore:
                     start,
                     (spent, reserved, carried),
                     (
-                        self._spent(db, budget, start, end),
+                        _sum(db, _SPENT, budget, start, end),
                         self._held(db, budget, start, end),
                         self._carried(db, budget, start),
                     ),
@@ -407,7 +396,7 @@ class BudgetStore:
         db = self._store.db
         start, end = window(budget.rule, at_ms)
         carried = self._carried(db, budget, start)
-        spent, held = self._spent(db, budget, start, end), self._held(db, budget, start, end)
+        spent, held = _sum(db, _SPENT, budget, start, end), self._held(db, budget, start, end)
         return start, end, carried, spent, held, 0.0
 
     def _carried(self, db: Connection, budget: Budget, start: int) -> int:
@@ -415,16 +404,9 @@ class BudgetStore:
         if not budget.rollover or budget.since_ms >= start:
             return 0
         before = previous(budget.rule, start)
-        spent = self._spent(db, budget, *before)
+        spent = _sum(db, _SPENT, budget, *before)
         # Calls that began before the turn of the period are still charged to the one before.
         return max(budget.limit_nusd - spent - self._held(db, budget, *before), 0)
-
-    def _spent(self, db: Connection, budget: Budget, start: int, end: int) -> int:
-        row = db.execute(
-            _SPENT.format(scope=_SCOPE_SQL[budget.scope]),
-            {"start": start, "end": end, "value": budget.value},
-        ).fetchone()
-        return int(row[0])
 
     def _held(self, db: Connection, budget: Budget, start: int, end: int) -> int:
         scope = _SCOPE_SQL[budget.scope]
@@ -471,6 +453,12 @@ def resets_at(status: BudgetStatus) -> str:
     local = datetime.fromtimestamp(status.end_at / 1000, UTC)
     local = local.astimezone(zone_of(status.budget.zone))
     return local.strftime("on %Y-%m-%d at %H:%M %Z")
+
+
+def _sum(db: Connection, sql: str, budget: Budget, start: int, end: int) -> int:
+    """Nano-dollars of what is of the budget in [start, end)."""
+    values = {"start": start, "end": end, "value": budget.value}
+    return int(db.execute(sql.format(scope=_SCOPE_SQL[budget.scope]), values).fetchone()[0])
 
 
 def _budget(row: Row) -> Budget:

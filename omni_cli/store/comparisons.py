@@ -8,7 +8,7 @@ from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import parse_id
 from omni_cli.records import ComparisonRow, JudgementRow, ResultRow
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Store, read
+from omni_cli.store.port import Table, read
 
 _RESULT_FIELDS = ResultRow.__struct_fields__
 _PUT = f"""
@@ -21,11 +21,8 @@ ON CONFLICT (comparison, prompt, contender, iteration) DO UPDATE SET
 """  # noqa: S608  # column names only
 
 
-class ComparisonStore:
+class ComparisonStore(Table):
     """Writes join the caller's transaction when there is one."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     def create(self, comparison: int, plan: Mapping[str, Any], *, at_ms: int) -> None:
         with self._store.transaction(Lock.COMPARISONS) as db:

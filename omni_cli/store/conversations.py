@@ -5,13 +5,10 @@ from collections.abc import Sequence
 
 from omni_cli.domain.chat import Message, message_document, message_from
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Store
+from omni_cli.store.port import Table
 
 
-class ConversationStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class ConversationStore(Table):
     def create(self, conversation: int, *, at_ms: int, title: str) -> None:
         with self._store.transaction(Lock.CONVERSATIONS) as db:
             db.execute(
@@ -19,10 +16,9 @@ class ConversationStore:
             )
 
     def last(self) -> int | None:
-        row = self._store.db.execute(
-            "SELECT id FROM conversations ORDER BY updated_at DESC, id DESC LIMIT 1"
-        ).fetchone()
-        return None if row is None else int(row[0])
+        return self._value(
+            int, "SELECT id FROM conversations ORDER BY updated_at DESC, id DESC LIMIT 1"
+        )
 
     def messages(self, conversation: int) -> list[Message]:
         rows = self._store.db.execute(
@@ -62,16 +58,17 @@ class ConversationStore:
 
     def last_request(self, conversation: int) -> int | None:
         """The newest request that was answered in it."""
-        row = self._store.db.execute(
-            "SELECT max(id) FROM requests WHERE conversation = ? AND state = 'ok'", (conversation,)
-        ).fetchone()
-        return None if row[0] is None else int(row[0])
+        return self._value(
+            int,
+            "SELECT max(id) FROM requests WHERE conversation = ? AND state = 'ok'",
+            (conversation,),
+        )
 
     def last_model(self, conversation: int) -> str | None:
         """Who answered the conversation's newest turn."""
-        row = self._store.db.execute(
+        return self._value(
+            str,
             "SELECT model FROM requests WHERE conversation = ? AND state = 'ok'"
             " ORDER BY created_at DESC, id DESC LIMIT 1",
             (conversation,),
-        ).fetchone()
-        return None if row is None else str(row[0])
+        )

@@ -7,7 +7,7 @@ from omni_cli.domain.guard import MOST_CALLS, Call
 from omni_cli.domain.ids import make_id
 from omni_cli.records import Deploy, DeployState
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Store, read
+from omni_cli.store.port import Table, read
 
 _SINCE = """
 SELECT state, cost_nusd + adjusted_nusd AS cost, price_state, latency_ms FROM requests
@@ -23,10 +23,7 @@ ORDER BY r.id LIMIT :most
 """
 
 
-class DeployStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class DeployStore(Table):
     def open(self) -> Deploy | None:
         """The one that is under way."""
         row = self._store.db.execute("SELECT * FROM deploys WHERE ended_at IS NULL").fetchone()

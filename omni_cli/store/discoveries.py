@@ -8,13 +8,10 @@ from omni_cli.domain.discovery import Facts, Finding
 from omni_cli.domain.record import asdict
 from omni_cli.records import Discovered
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Store
+from omni_cli.store.port import Table
 
 
-class DiscoveryStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class DiscoveryStore(Table):
     def listing(self, provider: str) -> tuple[int, dict[str, Facts]] | None:
         """When the provider was last asked, ms UTC, and what it listed, by wire name."""
         row = self._store.db.execute(
@@ -26,8 +23,7 @@ class DiscoveryStore:
 
     def last_look(self) -> int | None:
         """When any provider was last asked, ms UTC."""
-        row = self._store.db.execute("SELECT max(at) FROM listings").fetchone()
-        return None if row[0] is None else int(row[0])
+        return self._value(int, "SELECT max(at) FROM listings")
 
     def keep(
         self,

@@ -13,7 +13,7 @@ from omni_cli.domain.sessions import Session
 from omni_cli.domain.words import meant
 from omni_cli.records import ClientKey, digest_of
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store, read
+from omni_cli.store.port import Row, Table, read
 
 _ADD = """
 INSERT INTO gateway_keys (name, digest, shown, org, manages, scope, models, rpm, tpm, concurrency,
@@ -23,10 +23,7 @@ VALUES (:name, :digest, :shown, :org, :manages, :scope, :models, :rpm, :tpm, :co
 """
 
 
-class GatewayKeyStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class GatewayKeyStore(Table):
     def add(self, key: ClientKey, token: str) -> None:
         """Raises UsageError when its name was ever used: the ledger keeps what it did."""
         values: dict[str, Any] = {

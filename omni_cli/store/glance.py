@@ -11,7 +11,7 @@ from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.record import replace
 from omni_cli.domain.search import ANYWHERE, FIGURES, TIMES, Order, Search, Term
 from omni_cli.records import NEWEST, Failure, ModelHour, Tally
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Row, Table
 from omni_cli.store.rows import attempt_row, open_rows, request_row, sending, under_way
 
 #: What stands for more than itself in a pattern.
@@ -74,10 +74,7 @@ WHERE model = :model
 """
 
 
-class GlanceStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class GlanceStore(Table):
     def days(self, first: int, last: int) -> list[Tally]:
         """By day, provider and model; days as yyyymmdd, both included."""
         rows = self._store.db.execute(_DAYS, {"first": first, "last": last})

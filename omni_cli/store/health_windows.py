@@ -12,7 +12,7 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow
 from omni_cli.domain.periods import HOUR_MS, local_day
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store, read
+from omni_cli.store.port import Row, Table, read
 from omni_cli.store.rollups import ZONE_KEY
 from omni_cli.store.slots import slot_use
 
@@ -62,10 +62,7 @@ ON CONFLICT (provider, at) DO UPDATE SET ok = excluded.ok
 _FORGET_LOGGED = "DELETE FROM health_check_log WHERE provider = :provider AND at < :before"
 
 
-class HealthWindowStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class HealthWindowStore(Table):
     def add_attempt(self, attempt: AttemptRow, end: AttemptEnd) -> None:
         """Count one settled attempt, where it tells something of its provider."""
         sums = hour_sums(attempt.started_at, attempt.first_at, end)

@@ -9,7 +9,7 @@ from omni_cli.domain.chat import Usage, message_from
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.recommend_traffic import Repeats
 from omni_cli.records import Answered
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Row, Table
 from omni_cli.store.rows import TOKEN_COLUMNS
 
 # One attempt: the tokens of several are not one answer's.
@@ -27,10 +27,7 @@ _ROW = (
 )
 
 
-class DecisionStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class DecisionStore(Table):
     def ids(self, since_ms: int) -> list[int]:
         """Answered requests with a decision, oldest first."""
         return [row[0] for row in self._store.db.execute(_IDS, {"since": since_ms})]
@@ -70,10 +67,7 @@ GROUP BY r.id ORDER BY r.id DESC LIMIT :most
 """
 
 
-class StoredQuestions:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class StoredQuestions(Table):
     def repeats(self, since_ms: int, today_ms: int) -> list[Repeats]:
         """By role and model, of conversations' first questions; ``today_ms``: when today began."""
         times = {"first": make_id(since_ms, 0), "today": make_id(today_ms, 0)}
@@ -132,10 +126,7 @@ FROM attempts a WHERE request = ? ORDER BY n
 """
 
 
-class LedgerExport:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class LedgerExport(Table):
     def requests(self, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]:
         """Rows of ``requests`` by column name, oldest first."""
         for row in self._store.db.execute(_REQUESTS, (start_ms, end_ms)):

@@ -5,13 +5,10 @@ from collections.abc import Mapping
 from omni_cli.domain.drift import Seen
 from omni_cli.records import ModelStats
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Store
+from omni_cli.store.port import Table
 
 
-class LearningStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class LearningStore(Table):
     def stats(self) -> dict[tuple[str, str], ModelStats]:
         """By (model, task)."""
         return {

@@ -10,7 +10,7 @@ from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.pricing import Price, price_from_json, price_to_json
 from omni_cli.records import StoredPrice
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Row, Table
 
 _UPSERT = """
 INSERT INTO models (id, provider, wire_name, name, type, context_window, max_output,
@@ -56,10 +56,7 @@ def _marks(values: Collection[str]) -> str:
     return ",".join("?" * len(values))
 
 
-class ModelStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class ModelStore(Table):
     def all(self, *, provider: str | None = None, hidden: bool = False) -> list[ModelInfo]:
         """Sorted by id; hidden models only when asked for."""
         sql = "SELECT * FROM models WHERE (CAST(:provider AS TEXT) IS NULL OR provider = :provider)"
@@ -86,8 +83,7 @@ class ModelStore:
         """How many models of these providers are on standby, hidden ones left out."""
         wanted = list(slugs)
         sql = f"SELECT COUNT(*) FROM models WHERE provider IN ({_marks(wanted)}) AND hidden = 0"  # noqa: S608  # only marks
-        (count,) = self._store.db.execute(f"{sql} AND status = 'standby'", wanted).fetchone()
-        return int(count)
+        return self._value(int, f"{sql} AND status = 'standby'", wanted) or 0
 
     def get(self, model_id: str) -> ModelInfo | None:
         row = self._store.db.execute("SELECT * FROM models WHERE id = ?", (model_id,)).fetchone()

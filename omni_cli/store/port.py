@@ -49,6 +49,7 @@ def among(values: str) -> str:
 
 
 _V = TypeVar("_V", bound=Struct)
+_W = TypeVar("_W", int, float, str)
 
 
 class Row(Protocol):
@@ -395,3 +396,15 @@ class Store(ABC):
                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 (key, value),
             )
+
+
+class Table:
+    """What reads and writes a family of tables."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def _value(self, kind: type[_W], sql: str, values: Any = ()) -> _W | None:
+        """What stands first in the first row; None where there is none, or it is NULL."""
+        row = self._store.db.execute(sql, values).fetchone()
+        return None if row is None or row[0] is None else kind(row[0])

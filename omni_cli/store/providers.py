@@ -9,7 +9,7 @@ from msgspec import convert
 from omni_cli.domain.models import Provider, ProviderStatus
 from omni_cli.domain.record import asdict
 from omni_cli.repositories import BreakerChange, Lock
-from omni_cli.store.port import Row, Store
+from omni_cli.store.port import Row, Table
 from omni_cli.store.slots import NO_LIMIT
 
 _SELECT = "SELECT * FROM providers"
@@ -26,10 +26,7 @@ WHERE slug = :slug
 """
 
 
-class ProviderStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class ProviderStore(Table):
     def all(self) -> list[Provider]:
         """Sorted by slug."""
         return [_provider(row) for row in self._store.db.execute(f"{_SELECT} ORDER BY slug")]
@@ -91,10 +88,7 @@ def _provider(row: Row) -> Provider:
     return convert(values, Provider, strict=False)
 
 
-class BreakerStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class BreakerStore(Table):
     def all(self) -> Mapping[str, str]:
         return {
             row["target"]: row["state"]
@@ -102,10 +96,7 @@ class BreakerStore:
         }
 
     def get(self, target: str) -> str | None:
-        row = self._store.db.execute(
-            "SELECT state FROM breakers WHERE target = ?", (target,)
-        ).fetchone()
-        return None if row is None else str(row[0])
+        return self._value(str, "SELECT state FROM breakers WHERE target = ?", (target,))
 
     def update(self, target: str, change: BreakerChange, *, now_ms: int) -> None:
         """Read, change and write in one transaction; an unchanged state writes nothing."""

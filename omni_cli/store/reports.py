@@ -7,7 +7,7 @@ from omni_cli.domain.blocks import HourUse
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import HOUR_MS
 from omni_cli.records import Baseline, UsageLine
-from omni_cli.store.port import Store
+from omni_cli.store.port import Table
 from omni_cli.store.schema import DAY, DIMENSIONS, HOUR, SESSION, Rollup
 from omni_cli.store.statusline import hours
 
@@ -47,18 +47,14 @@ ORDER BY day, {", ".join(DIMENSIONS)}
 """  # noqa: S608  # column names only
 
 
-class ReportStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class ReportStore(Table):
     def anything_open(self) -> bool:
         """Whether any request or attempt is not settled: by a call under way or a dead process."""
-        return bool(self._store.db.execute(_OPEN).fetchone()[0])
+        return bool(self._value(int, _OPEN))
 
     def first_day(self) -> int | None:
         """The first day with any usage."""
-        (day,) = self._store.db.execute("SELECT min(day) FROM rollup_day").fetchone()
-        return None if day is None else int(day)
+        return self._value(int, "SELECT min(day) FROM rollup_day")
 
     def totals(
         self,
@@ -190,8 +186,7 @@ class ReportStore:
         """Requests since then that had no room in the budget of this label, by what they were
         told; ``said``: only those that were told this as well."""
         head = f"the {label} has "
-        row = self._store.db.execute(_REFUSED, (since_ms, len(head), head, said)).fetchone()
-        return int(row[0])
+        return self._value(int, _REFUSED, (since_ms, len(head), head, said)) or 0
 
     def baselines(self, first: int, last: int) -> list[Baseline]:
         """What requests were compared with, the most used first."""

@@ -29,7 +29,7 @@ from omni_cli.domain.ledger import (
 )
 from omni_cli.domain.periods import HOUR_MS, local_day
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Connection, Store, among
+from omni_cli.store.port import Connection, Table, among
 from omni_cli.store.rows import getter
 from omni_cli.store.schema import (
     BASELINE,
@@ -436,10 +436,7 @@ class Counting(Struct, frozen=True):
         return [("", self.zone), ("_next", building.zone)]
 
 
-class RollupStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class RollupStore(Table):
     @property
     def zone(self) -> str:
         """The zone whose days the rollups hold."""

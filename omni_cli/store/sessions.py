@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.sessions import Session, SessionRow, SessionUse
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Store
+from omni_cli.store.port import Table
 from omni_cli.store.rows import request_row, under_way
 
 #: Values of one statement.
@@ -45,10 +45,7 @@ ORDER BY created_at DESC, id DESC LIMIT 1
 """
 
 
-class SessionStore:
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
+class SessionStore(Table):
     def note(self, rows: Iterable[SessionRow]) -> None:
         """Add sessions, or what more is known of them."""
         values = [
@@ -119,5 +116,4 @@ class SessionStore:
         return sorted(found, key=lambda row: (row.created_at, row.id))
 
     def last_model(self, session: str) -> str:
-        row = self._store.db.execute(_LAST_MODEL, (session,)).fetchone()
-        return "" if row is None else row[0]
+        return self._value(str, _LAST_MODEL, (session,)) or ""
