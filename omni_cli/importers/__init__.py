@@ -56,10 +56,9 @@ class Importer(Struct, frozen=True):
         found: list[Path] = self._load().find_default(home, env)
         return found
 
-    def files(self, path: Path) -> list[Path]:
+    def files(self, path: Path) -> list[str]:
         """The files that ``read`` would read, in order."""
-        found: list[Path] = self._load().files(path)
-        return found
+        return [os.fspath(file) for file in self._load().files(path)]
 
     def read(
         self,
@@ -90,7 +89,7 @@ class Importer(Struct, frozen=True):
         counted: Counter[str] = Counter() if skips is None else skips
         files = self.files(path)
         wanted: list[Wanted]
-        wanted = [(file, None) for file in files] if marks is None else marks.begun(files)
+        wanted = [(Path(f), None) for f in files] if marks is None else marks.begun(files)
         helpers = [] if mapping else self._helpers(wanted)
         for index, (file, mark) in enumerate(wanted):
             if progress is not None:
@@ -145,7 +144,7 @@ class Importer(Struct, frozen=True):
         if not self.reports:
             raise UsageError(f"{self.name} writes no invoice or usage report")
         counted: Counter[str] = Counter() if skips is None else skips
-        for file in self.files(path):
+        for file in map(Path, self.files(path)):
             yield from module.invoice_file(file, counted)
 
 
@@ -171,27 +170,22 @@ class Marks:
         self.unchanged = 0
         self.bytes = 0
 
-    def begun(self, files: Iterable[Path]) -> "list[Wanted]":
+    def begun(self, files: Sequence[str]) -> "list[Wanted]":
         """Those in which something is new, and where to begin."""
         known = self._known
-        changed: list[tuple[Path, str, tuple[int, int]]] = []
-        for file in files:
-            path = str(file)
-            state = _state_of(path)
-            self.bytes += state[0]
-            if known.get(path) == state:
-                self.unchanged += 1
-            else:
-                changed.append((file, path, state))
-        marks = self._marks([path for _, path, _ in changed if path in known])
+        states = [(path, _state_of(path)) for path in files]
+        changed = [(path, state) for path, state in states if known.get(path) != state]
+        self.bytes += sum(size for _, (size, _) in states)
+        self.unchanged += len(states) - len(changed)
+        marks = self._marks([path for path, _ in changed if path in known])
         wanted: list[Wanted] = []
-        for file, path, state in changed:
+        for path, state in changed:
             mark = marks.get(path)
             if mark is None or state[0] < mark.offset:
                 mark = LogFile(path)
             mark.bytes, mark.changed_ns = state
             self.read.append(mark)
-            wanted.append((file, mark))
+            wanted.append((Path(path), mark))
         return wanted
 
 

@@ -68,10 +68,10 @@ def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:
     return [root / "projects" for root in roots if (root / "projects").is_dir()]
 
 
-def files(path: Path) -> list[Path]:
+def files(path: Path) -> list[str]:
     """Transcripts of a file, a configuration folder or any folder below one."""
     if not path.is_dir():
-        return [path]
+        return [str(path)]
     projects = path / "projects"
     root = projects if projects.is_dir() else path
     return walk(root, lambda name: name.endswith(".jsonl"))

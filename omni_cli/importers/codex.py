@@ -135,18 +135,19 @@ def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:
     )
 
 
-def files(path: Path) -> list[Path]:
+def files(path: Path) -> list[str]:
     """Rollouts below a Codex home or any folder; an archived copy of a session is left out."""
     if not path.is_dir():
-        return [path]
+        return [str(path)]
     sessions, archived = path / "sessions", path / "archived_sessions"
     if not sessions.is_dir() and not archived.is_dir():
         return walk(path, _is_rollout)
     live = walk(sessions, _is_rollout)
     if not archived.is_dir():
         return live
-    known = {file.relative_to(sessions) for file in live}
-    return live + [f for f in walk(archived, _is_rollout) if f.relative_to(archived) not in known]
+    known = {file.removeprefix(str(sessions)) for file in live}
+    kept = walk(archived, _is_rollout)
+    return live + [file for file in kept if file.removeprefix(str(archived)) not in known]
 
 
 def _is_rollout(name: str) -> bool:
@@ -310,7 +311,7 @@ def _totals_of(path: Path, session_id: str) -> tuple[Counts, ...] | None:
     None where there is none."""
     tops = [folder for folder in path.parents if folder.name in ("sessions", "archived_sessions")]
     root = tops[0].parent if tops else path.parent
-    for file in chain.from_iterable(files(root / top) for top in _folders(root)):
+    for file in map(Path, chain.from_iterable(files(root / top) for top in _folders(root))):
         stem = _stem(file)
         if file != path and (stem == session_id or stem.endswith(f"-{session_id}")):
             try:

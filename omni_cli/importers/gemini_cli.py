@@ -6,6 +6,7 @@ state that carries tokens holds. ``thoughts`` are billed as output but not part 
 ``tool`` (tool-use prompt) is billed as input.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,12 +29,12 @@ def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:
     return [root] if (root / "tmp").is_dir() else []
 
 
-def files(path: Path) -> list[Path]:
+def files(path: Path) -> list[str]:
     if not path.is_dir():
-        return [path]
+        return [str(path)]
     root = path / "tmp" if (path / "tmp").is_dir() else path
     found = walk(root, lambda name: name.endswith((".json", ".jsonl")))
-    return [file for file in found if "chats" in file.parts]
+    return [file for file in found if f"{os.sep}chats{os.sep}" in file]
 
 
 class _Session(Struct):

@@ -70,11 +70,11 @@ def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:
     return [root] if root.is_dir() and files(root) else []
 
 
-def files(path: Path) -> list[Path]:
+def files(path: Path) -> list[str]:
     """Databases first, then the message files of older versions."""
     if not path.is_dir():
-        return [path]
-    databases = sorted(path.glob("opencode*.db"))
+        return [str(path)]
+    databases = [str(file) for file in sorted(path.glob("opencode*.db"))]
     messages = path / "storage" / "message"
     root = messages if messages.is_dir() else path
     stored = walk(root, lambda name: name.startswith("msg_") and name.endswith(".json"))

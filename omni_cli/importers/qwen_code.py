@@ -5,6 +5,7 @@ includes the cached part, ``candidatesTokenCount`` leaves thoughts out where the
 Source: QwenLM/qwen-code, packages/core/src/services/chatRecordingService.ts (``ChatRecord``).
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,12 @@ def find_default(home: Path, env: Mapping[str, str]) -> list[Path]:
     return [root for root in roots if (root / "projects").is_dir()]
 
 
-def files(path: Path) -> list[Path]:
+def files(path: Path) -> list[str]:
     if not path.is_dir():
-        return [path]
+        return [str(path)]
     root = path / "projects" if (path / "projects").is_dir() else path
-    return [f for f in walk(root, lambda name: name.endswith(".jsonl")) if "chats" in f.parts]
+    found = walk(root, lambda name: name.endswith(".jsonl"))
+    return [file for file in found if f"{os.sep}chats{os.sep}" in file]
 
 
 def read_file(

@@ -292,10 +292,10 @@ class SqliteStore(Store):
         finally:
             self.db.execute("ROLLBACK")
 
-    def plain(self, sql: str) -> list[tuple[Any, ...]]:
+    def plain(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         cursor = self._sqlite.cursor()
         cursor.row_factory = None
-        return cursor.execute(sql).fetchall()
+        return cursor.execute(sql, values).fetchall()
 
     @contextlib.contextmanager
     def impatient(self) -> Iterator[None]:

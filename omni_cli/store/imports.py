@@ -211,7 +211,7 @@ class LogFileStore:
     def states(self, source: str) -> dict[str, tuple[int, int]]:
         """By path, its size and time of change when it was read."""
         sql = "SELECT path, bytes, changed_ns FROM log_files WHERE source = ?"
-        rows = self._store.db.execute(sql, (source,)).fetchall()
+        rows = self._store.plain(sql, (source,))
         return {path: (size, changed_ns) for path, size, changed_ns in rows}
 
     def of(self, source: str, paths: Sequence[str]) -> dict[str, LogFile]:

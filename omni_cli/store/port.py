@@ -334,9 +334,9 @@ class Store(ABC):
     def in_transaction(self) -> bool:
         return self._held is not None
 
-    def plain(self, sql: str) -> list[tuple[Any, ...]]:
+    def plain(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Rows as tuples."""
-        return [tuple(row) for row in self.db.execute(sql)]
+        return [tuple(row) for row in self.db.execute(sql, values)]
 
     def probe(self) -> None:
         """Raises StoreError: it cannot be read."""

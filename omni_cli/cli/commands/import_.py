@@ -237,8 +237,8 @@ def _places(source: str, paths: list[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise NotFound(f"there is no {path}")
-        files = importer.files(path) if path.is_dir() and importer.reads else [path]
-        if files and not any(file.exists() for file in files):
+        files = importer.files(path) if path.is_dir() and importer.reads else [str(path)]
+        if files and not any(Path(file).exists() for file in files):
             raise NotFound(f"there is no {importer.reads} of {importer.title} in {path}")
         if not files:
             note(f"nothing of {importer.title} is in {path}: it looks for {importer.reads}")
