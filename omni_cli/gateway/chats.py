@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from omni_cli.domain.errors import NoRoute, NotFound, OmniError, UsageError
 from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
@@ -89,6 +89,8 @@ class Chats:
         caller: Caller,
         request: Request,
         who: Principal,
+        _: Mapping[str, str] | None = None,  # what its route found in the path
+        *,
         wish: Callable[[bytes], Wish] | None = None,
     ) -> None:
         """Answer one request, or refuse it in the caller's protocol.

@@ -143,8 +143,7 @@ class Exchange(Receipt):
         return Way(line, sent, same, wished)
 
     async def exchange(self, way: Way, target: Target, reading: Reading) -> None:
-        line, sent, opening = way.line, way.sent, way.opening
-        assert opening is not None
+        line, sent, opening = way.line, way.sent, reading.opening
         # Where a stream is closed most providers stop; with a plain answer they go on, and charge.
         stays = not self.ask.stream and self.race is None
         if stays:
@@ -185,25 +184,26 @@ class Exchange(Receipt):
                     plain = line.call.framing == "sse" and kind.lower().startswith(
                         "application/json"
                     )
-                    adapter = self.fleet.adapter(target.provider)
+                    adapter, caller = self.fleet.adapter(target.provider), self.ask.caller
                     self.tools.streams.add(self)
-                    answer.lines = line.call.framing == "ndjson"
                     if way.same and not plain:
-                        reader = PassReader(
+                        reader: relay.Reader = PassReader(
                             lambda: adapter.parser(stream=True),
                             line.call.framing,
                             reading,
-                            whole=not self.ask.caller.short_tail
+                            whole=not caller.short_tail
                             or bool(self.cached)
                             or self.shadow is not None,
-                        )
-                        await relay.pass_on(
-                            self, answer, reader, target, reading, kind, wished=way.wished
+                            wished=way.wished,
                         )
                     else:
-                        await relay.translate(
-                            self, answer, AnswerReader(adapter, line.call, kind), target, reading
+                        reader = relay.Translator(
+                            AnswerReader(adapter, line.call, kind),
+                            reading,
+                            lambda: caller.writer(relay.about(self, target)),
                         )
+                        kind = caller.stream_type
+                    await relay.stream(self, answer, reader, target, reading, kind)
             finally:
                 answer.close()
         finally:

@@ -1,4 +1,4 @@
-"""A stream that goes to its caller as it came: only its head and tail are read."""
+"""Streams that go to their callers as they came: only their head and tail are read."""
 
 import math
 import re
@@ -17,6 +17,8 @@ from omni_cli.wire.framing import splitter
 TAIL, KEPT = 16 * 1024, 256 * 1024
 #: Longest event that is held back to be looked at.
 _LONGEST = 1024 * 1024
+#: A piece of a stream that is so long is no keep-alive.
+_LONG = 2_048
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 #: A quotation mark within a text is escaped: no text can look like these.
@@ -71,11 +73,14 @@ class PassedFolder(CompletionFolder):
 
 
 class PassReader:
-    """Reads what settlement needs of a stream.
+    """Reads what settlement needs of a stream (``relay.Reader``).
 
     Args:
         whole: read every event; else only those up to the first content, and the last ones.
+        wished: usage was asked for that the caller had not: it is kept out.
     """
+
+    tells = True
 
     def __init__(
         self,
@@ -84,7 +89,10 @@ class PassReader:
         reading: Reading,
         *,
         whole: bool,
+        wished: bool = False,
     ) -> None:
+        self._keeps_out = UsageFilter() if wished else None
+        self._lines = framing == "ndjson"
         self._new_parser = parser
         self._parser = parser()
         self._framing = framing
@@ -98,18 +106,21 @@ class PassReader:
         self._kept_bytes = self._head_bytes = 0
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
-        #: What a caller may see has come.
-        self.begun = False
-        #: Events read so far that are no pings.
         self.signs = 0
+        self.fault: ProviderError | None = None
 
-    def feed(self, data: bytes) -> None:
-        """Raises the ProviderError that the stream reports in itself."""
-        size = len(data)
+    @property
+    def begun(self) -> bool:
+        return self._reading.shown
+
+    def feed(self, data: bytes) -> bytes:
+        size, shown = len(data), self._reading.shown
         if self._kept_bytes < KEPT:
             self._kept.append(data)
             self._kept_bytes += size
-        if self.begun and not self._whole:
+        if shown and (size >= _LONG or tells(data, lines=self._lines)):
+            self.signs += 1
+        if shown and not self._whole:
             self._tail.append(data)
             self._tail_bytes += size
             folder = self._folder
@@ -118,15 +129,19 @@ class PassReader:
             if self._tail_bytes > 2 * TAIL:  # now and then, not for each piece
                 while self._tail_bytes - len(self._tail[0]) >= TAIL:
                     self._tail_bytes -= len(self._tail.popleft())
-            return
-        self._head_bytes += size
-        for event in self._head.feed(data):
-            self.signs += event.name != "ping"
-            before = self._folder.folded_chars()
-            for chunk in self._parser.feed(event):
-                self._take(chunk)
-            if text := self._folder.folded_chars() - before:
-                self._folder.frame_bytes = _frame(event) - text
+        else:
+            self._head_bytes += size
+            try:
+                for event in self._head.feed(data):
+                    self.signs += event.name != "ping"
+                    before = self._folder.folded_chars()
+                    for chunk in self._parser.feed(event):
+                        self._reading.take(chunk)
+                    if text := self._folder.folded_chars() - before:
+                        self._folder.frame_bytes = _frame(event) - text
+            except ProviderError as exc:
+                self.fault = exc
+        return data if self._keeps_out is None else self._keeps_out.feed(data)
 
     def _reread(self, folder: CompletionFolder) -> float:
         """Read what was kept of the whole stream; returns which share of its bytes that is."""
@@ -140,8 +155,8 @@ class PassReader:
                 folder.add(chunk)
         return self._kept_bytes / (self._head_bytes + self._folder.passed_bytes)
 
-    def end(self) -> None:
-        """Read the tail. Raises the ProviderError of a stream that failed or was cut off."""
+    def end(self) -> bytes:
+        take = self._reading.take
         if self._tail:
             tail = b"".join(self._tail)
             at = _closing(tail)
@@ -154,18 +169,53 @@ class PassReader:
                 events = self._head
             for event in [*events.feed(tail), *events.finish()]:
                 for chunk in self._parser.feed(event):
-                    self._take(_without_content(chunk))
+                    take(_without_content(chunk))
         else:
             for event in self._head.finish():
                 for chunk in self._parser.feed(event):
-                    self._take(chunk)
+                    take(chunk)
         for chunk in self._parser.finish():
-            self._take(chunk)
+            take(chunk)
+        return b"" if self._keeps_out is None else self._keeps_out.finish()
 
-    def _take(self, chunk: ChatChunk) -> None:
-        self._reading.take(chunk)
-        if chunk.has_content:
-            self.begun = True
+
+class Unread:
+    """A stream of events that nobody here reads, as of sound (``relay.Reader``).
+
+    Args:
+        counted: takes the end of it, where its usage stands.
+    """
+
+    tells, begun, fault = True, False, None
+
+    def __init__(self, counted: Callable[[bytes], None]) -> None:
+        self.signs = 0
+        self._tail = b""
+        self._counted = counted
+
+    def feed(self, data: bytes) -> bytes:
+        self.begun = True
+        self.signs += 1
+        self._tail = (self._tail + data)[-TAIL:]
+        return data
+
+    def end(self) -> bytes:
+        self._counted(self._tail)
+        return b""
+
+
+def tells(data: bytes, *, lines: bool) -> bool:
+    """Whether a short piece of a stream holds (the beginning of) an event that is no ping.
+
+    Args:
+        lines: of JSON lines; else of server-sent events, whose comments are keep-alives.
+    """
+    if lines:
+        return b"\n" in data.lstrip()
+    # By find: "in" first tries to take bytes for a number, which costs as much as all of this.
+    if not data.startswith(b"data:") and data.find(b"\ndata:") < 0:
+        return False
+    return data.find(b'"ping"') < 0 or data.count(b"data:") != data.count(b"event: ping")
 
 
 def _frame(event: WireEvent) -> int:

@@ -20,7 +20,7 @@ from omni_cli.domain.errors import (
     StreamInterrupted,
 )
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestState
+from omni_cli.domain.ledger import NewRequest, RequestState
 from omni_cli.domain.pricing import usd_string
 from omni_cli.domain.shadow import Shadow
 from omni_cli.gateway.asks import Ask, Thoughts
@@ -45,13 +45,12 @@ _MOST_SKIPPED = 8
 
 class Way(Struct):
     """A call that is ready to be committed. ``same``: caller and provider speak one protocol;
-    ``wished``: usage was asked for though the caller had not; ``opening``: once it is committed."""
+    ``wished``: usage was asked for though the caller had not."""
 
     line: Line
     sent: Sending
     same: bool
     wished: bool
-    opening: Opening | None = None
 
 
 class Tools(Struct, frozen=True):
@@ -79,7 +78,7 @@ class Tools(Struct, frozen=True):
             chars = reading.folder.received_chars
             if chars != receipt.saved_chars:
                 receipt.saved_chars = chars
-                rows.append(Progressed(receipt.new.id, reading.n, first_at, chars))
+                rows.append(Progressed(receipt.new.id, reading.opening.n, first_at, chars))
         if rows:
             self.commits.progress(rows)
 
@@ -180,7 +179,7 @@ class Receipt(Call[Way]):
 
     async def commit(self, way: Way, target: Target) -> Reading:
         price, progress = target.price, self.progress
-        way.opening = opening = Opening(
+        opening = Opening(
             self.new,
             progress.tries + 1,
             target.model.id,
@@ -222,17 +221,7 @@ class Receipt(Call[Way]):
             self.tools.commits,
             self.health,
             self.clock,
-            NewAttempt(
-                self.new.id,
-                opening.n,
-                opening.model,
-                opening.provider,
-                opening.started_at,
-                opening.input_estimate,
-                opening.price_id,
-                opening.held_nusd,
-                opening.most_out if opening.output_bound is None else opening.output_bound,
-            ),
+            opening,
             target,
             self.progress,
             PassedFolder() if self.ask.stream else None,
@@ -241,21 +230,16 @@ class Receipt(Call[Way]):
         )
         return self.reading
 
-    def end(
-        self, state: RequestState, error: OmniError | None = None, *, compared: bool = True
-    ) -> None:
-        """Write the request's end, once.
-
-        Args:
-            compared: the premium model could have answered it, too.
-        """
+    def end(self, state: RequestState, error: OmniError | None = None) -> None:
+        """Write the request's end, once."""
         if self.ended or not self.opened:
             return
         self.ended = True
         if self.left and state == "ok":
             state, error = "cancelled", Cancelled("the caller went away")
         progress, commits = self.progress, self.tools.commits
-        compared = compared and state == "ok"
+        # The premium model of chats could not have answered anything else.
+        compared = state == "ok" and self.ask.operation == "chat"
         end = request_end(
             progress,
             self.asked,
@@ -308,19 +292,19 @@ class Receipt(Call[Way]):
         head = f"{self._head()}{told}content-type: {kind}\r\n"
         self.request.respond(200, head.encode("latin-1"), body)
 
-    def begin_stream(self, content_type: str) -> None:
+    def stream_head(self, content_type: str) -> bytes:
         kind = _header(content_type or self.ask.caller.stream_type)
         head = f"{self._head()}content-type: {kind}\r\ncache-control: no-cache\r\n"
-        self.request.begin(head.encode("latin-1"))
+        return head.encode("latin-1")
 
-    def end_stream(self, rest: bytes) -> None:
-        """The last bytes, and the receipt as a comment where the protocol passes over one."""
-        if self.ask.caller.comments:
-            cost = self.total_nusd
-            told = "unknown" if cost is None else usd_string(cost)
-            line = f": omni request={self.name} cost_usd={told}"
-            rest += f"{line} attempts={self.progress.tries}\n\n".encode()
-        self.request.end(rest)
+    def comment(self) -> bytes:
+        """The receipt behind a stream's last bytes, where the protocol passes over comments."""
+        if not self.ask.caller.comments:
+            return b""
+        cost = self.total_nusd
+        told = "unknown" if cost is None else usd_string(cost)
+        line = f": omni request={self.name} cost_usd={told}"
+        return f"{line} attempts={self.progress.tries}\n\n".encode()
 
     def break_off(self, error: StreamInterrupted) -> None:
         """End a stream by its protocol's own error event."""

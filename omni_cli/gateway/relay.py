@@ -1,12 +1,13 @@
 """One attempt's answer on its way to the caller: whole or streamed, passed on or translated."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.domain.record import replace
-from omni_cli.gateway.passing import TAIL, PassReader, UsageFilter
+from omni_cli.gateway.passing import Unread
 from omni_cli.gateway.plans import Line
 from omni_cli.gateway.receipts import Receipt
 from omni_cli.http.answer import Answer
@@ -57,7 +58,7 @@ async def read_whole(
     if not same:
         completion = call.progress.completion
         assert completion is not None
-        body = call.ask.caller.whole(completion, _about(call, target))
+        body = call.ask.caller.whole(completion, about(call, target))
     call.whole(body)
 
 
@@ -68,7 +69,7 @@ def give_rejected(call: Receipt) -> None:
     call.fail(none_passed(call.flaw))
     call.asked = target
     if body is None:
-        body = call.ask.caller.whole(completion, _about(call, target))
+        body = call.ask.caller.whole(completion, about(call, target))
     call.whole(body)
 
 
@@ -84,10 +85,10 @@ async def read_embeddings(
     reading.take(ChatChunk(usage=usage, finish_reason="stop"))
     await call.claim(target, reading)
     reading.finish()
-    call.end("ok", compared=False)  # no chat model answers with vectors
+    call.end("ok")
     if vectors is not None:
         used = replace(vectors, usage=call.usage)
-        body = call.ask.caller.embeddings(call.ask.texts(), used, _about(call, target))
+        body = call.ask.caller.embeddings(call.ask.texts(), used, about(call, target))
     call.whole(body)
 
 
@@ -96,172 +97,157 @@ async def read_passed(
 ) -> None:
     """What goes on as it came, whatever it is; only its usage is read."""
     kind = answer.headers.get("content-type", "")
-    streams = kind.lower().startswith("text/event-stream")
-    if streams:
-        body = await _passed_stream(call, answer, target, reading, kind)
-    else:
-        body = await answer.whole(MAX_EVENT_BYTES)
-    usage = call.fleet.adapter(target.provider).passed_usage(sent, body)
-    reading.take(ChatChunk(usage=usage, finish_reason="stop"))
-    if not streams:
-        await call.claim(target, reading)
+
+    def counted(body: bytes) -> None:
+        usage = call.fleet.adapter(target.provider).passed_usage(sent, body)
+        reading.take(ChatChunk(usage=usage, finish_reason="stop"))
+
+    if kind.lower().startswith("text/event-stream"):
+        await stream(call, answer, Unread(counted), target, reading, kind)
+        return
+    body = await answer.whole(MAX_EVENT_BYTES)
+    counted(body)
+    await call.claim(target, reading)
     reading.finish()
-    call.end("ok", compared=False)
-    if streams:
-        call.end_stream(b"")
-    else:
-        call.whole(body, kind)
+    call.end("ok")
+    call.whole(body, kind)
 
 
-async def _passed_stream(
-    call: Receipt, answer: Answer, target: Target, reading: Reading, kind: str
-) -> bytes:
-    """A stream of events that nobody here reads; returns the end of it, where its usage stands."""
-    tail = b""
-    while data := await answer.read():
-        answer.progress()
-        tail = (tail + data)[-TAIL:]
-        if call.started:
-            if call.request.send(data):
-                await call.request.drain()
-            continue
-        await call.claim(target, reading)
-        call.begin_stream(kind)
-        await call.request.piece(data)
-    if not call.started:
-        await call.claim(target, reading)
-        call.begin_stream(kind)
-    return tail
+class Reader(Protocol):
+    """Of a stream on its way: what comes, and what of it goes on."""
+
+    @property
+    def tells(self) -> bool:
+        """A caller reads of a fault in what goes on."""
+
+    @property
+    def fault(self) -> ProviderError | None:
+        """The error that the stream has reported in itself."""
+
+    @property
+    def signs(self) -> int:
+        """Signs of an answer so far: events that are no pings."""
+
+    @property
+    def begun(self) -> bool:
+        """What a caller may see has come."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes what came; returns what goes on."""
+
+    def end(self) -> bytes:
+        """The rest. Raises the ProviderError of a stream that failed or was cut off."""
 
 
-async def pass_on(
-    call: Receipt,
-    answer: Answer,
-    reader: PassReader,
-    target: Target,
-    reading: Reading,
-    content_type: str,
-    *,
-    wished: bool,
+class Translator:
+    """A stream of another protocol: read into chunks and written anew."""
+
+    tells = False
+
+    def __init__(
+        self, reader: AnswerReader, reading: Reading, writer: Callable[[], StreamWriter]
+    ) -> None:
+        self._reader = reader
+        self._reading = reading
+        self._new_writer = writer
+        self._writer: StreamWriter | None = None
+        self.fault: ProviderError | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self._reading.shown
+
+    @property
+    def signs(self) -> int:
+        return self._reader.signs
+
+    def feed(self, data: bytes) -> bytes:
+        return self._written(self._reader.feed(data))
+
+    def _written(self, chunks: Iterable[ChatChunk]) -> bytes:
+        out, writer = b"", self._writer
+        try:
+            for chunk in chunks:
+                self._reading.take(chunk)
+                if writer is None:
+                    writer = self._writer = self._new_writer()
+                out += writer.chunk(chunk)
+        except ProviderError as exc:  # what came before it in the same read has come
+            self.fault = exc
+        return out
+
+    def end(self) -> bytes:
+        out = self._written(self._reader.end())
+        if self.fault is not None:
+            raise self.fault
+        writer = self._writer or self._new_writer()
+        return out + writer.end(self._reading.folder.completion())
+
+
+async def stream(
+    call: Receipt, answer: Answer, reader: Reader, target: Target, reading: Reading, kind: str
 ) -> None:
-    """A stream of the caller's own protocol: its bytes go on as they came."""
-    keeps_out = UsageFilter() if wished else None
-    held: list[bytes] = []
-    fault: ProviderError | None = None
-    signs = 0
-    while not call.started and (data := await answer.read()):
-        reader.feed(data)
+    """A stream, handed on as it comes. Until its answer begins it is held back, so that another
+    model may take over; its last bytes wait until it is settled.
+
+    Args:
+        kind: its content type.
+    """
+    request, held, signs = call.request, list[bytes](), 0
+
+    def begin(more: bytes = b"") -> bytes:
+        request.begin(call.stream_head(kind))
+        return b"".join(held) + more
+
+    def take(data: bytes) -> bool:
+        nonlocal signs
+        out = reader.feed(data)
         if reader.signs != signs:
             signs = reader.signs
             answer.progress()
-        held.append(data if keeps_out is None else keeps_out.feed(data))
-        if reader.begun:
-            await call.claim(target, reading)
-            call.begin_stream(content_type)
-            await call.request.piece(b"".join(held))
-    if call.started:
-        fault = await _rest(call, answer, reader, keeps_out)
-    if fault is None:
-        try:
-            reader.end()
-        except Malformed:
-            raise
-        except ProviderError as exc:
-            if not call.started:
-                raise
-            fault = exc
-    if fault is not None:
-        reading.fail(fault)
-        call.fail(interrupted(target, reading, fault, call.broken_hint))
-        call.request.end()
-        return
-    rest = keeps_out.finish() if keeps_out is not None else b""
-    if not call.started:
-        await call.claim(target, reading)
-        call.begin_stream(content_type)
-        rest = b"".join(held) + rest
-    _finish_stream(call, reading, rest)
-
-
-async def _rest(
-    call: Receipt, answer: Answer, reader: PassReader, keeps_out: UsageFilter | None
-) -> ProviderError | None:
-    """What comes after a stream's beginning; returns the fault that it told of in itself."""
-    send = call.request.send
-    faults: list[ProviderError] = []
-
-    def take(data: bytes) -> bool:
-        try:
-            reader.feed(data)
-        except ProviderError as exc:
-            faults.append(exc)
-        if keeps_out is not None:
-            data = keeps_out.feed(data)
-        return (bool(data) and send(data)) or bool(faults)
+        if not request.begun:
+            held.append(out)
+            if reader.fault is not None or not reader.begun:
+                return reader.fault is not None
+            if call.race is not None:
+                return True
+            out = begin()
+        return request.send(out) or reader.fault is not None
 
     async def ready() -> bool:
-        if faults:  # the caller was told of it in the stream itself
+        if reader.fault is not None:
             return False
-        await call.request.drain()
+        if not request.begun:
+            await call.claim(target, reading)
+            request.send(begin())
+        await request.drain()
         return True
 
     await answer.forward(take, ready)
-    return faults[0] if faults else None
-
-
-async def translate(
-    call: Receipt, answer: Answer, reader: AnswerReader, target: Target, reading: Reading
-) -> None:
-    """A stream of another protocol: read into chunks and written anew."""
-    writer: StreamWriter | None = None
-    held: list[bytes] = []
-    faults: list[ProviderError] = []
-
-    def take(chunks: Iterable[ChatChunk]) -> bytes:
-        nonlocal writer
-        out = b""
+    fault, rest = reader.fault, b""
+    if fault is None:
         try:
-            for chunk in chunks:
-                reading.take(chunk)
-                if writer is None:
-                    writer = call.ask.caller.writer(_about(call, target))
-                out += writer.chunk(chunk)
-        except ProviderError as exc:  # what came before it in the same read has come
-            faults.append(exc)
-        return out
-
-    signs = 0
-    while data := await answer.read():
-        out = take(reader.feed(data))
-        if reader.signs != signs:
-            signs = reader.signs
-            answer.progress()
-        if call.started and out and call.request.send(out):
-            await call.request.drain()
-            answer.progress()
-        if faults:
-            raise faults[0]
-        if call.started:
-            continue
-        held.append(out)
-        if reading.shown:
-            await call.claim(target, reading)
-            call.begin_stream(call.ask.caller.stream_type)
-            await call.request.piece(b"".join(held))
-    out = take(reader.end())
-    if faults:
-        raise faults[0]
-    if not call.started:
+            rest = reader.end()
+        except Malformed:
+            raise
+        except ProviderError as exc:
+            fault = exc
+    if fault is not None:
+        if not (request.begun and reader.tells):
+            raise fault
+        reading.fail(fault)
+        call.fail(interrupted(target, reading, fault, call.broken_hint))
+        request.end()
+        return
+    if not request.begun:
         await call.claim(target, reading)
-        call.begin_stream(call.ask.caller.stream_type)
-        out = b"".join(held) + out
-    if writer is None:
-        writer = call.ask.caller.writer(_about(call, target))
-    completion = reading.folder.completion()
-    _finish_stream(call, reading, out + writer.end(completion))
+        rest = begin(rest)
+    reading.finish()
+    call.end("ok")
+    request.end(rest + call.comment())
 
 
-def _about(call: Receipt, target: Target) -> Answered:
+def about(call: Receipt, target: Target) -> Answered:
     ask, new, task = call.ask, call.new, call.plan.task
     _, premium = call.fleet.premium(call.usage)
     return Answered(
@@ -275,13 +261,6 @@ def _about(call: Receipt, target: Target) -> Answered:
         task="" if task is None else task.task_type,
         attempts=call.progress.tries,
     )
-
-
-def _finish_stream(call: Receipt, reading: Reading, rest: bytes) -> None:
-    """Settle, then send what is left: the caller's last byte tells of a settled call."""
-    reading.finish()
-    call.end("ok")
-    call.end_stream(rest)
 
 
 def veil(fault: ProviderError, target: Target, origin: Origin) -> None:

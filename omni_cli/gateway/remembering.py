@@ -98,11 +98,11 @@ class Memory:
             call.whole(ask.caller.whole(remembered.completion, about))
             return
         writer = ask.caller.writer(about)
-        call.begin_stream(ask.caller.stream_type)
+        call.request.begin(call.stream_head(ask.caller.stream_type))
         for chunk in remembered.chunks():
             await call.request.piece(writer.chunk(chunk))
             await asyncio.sleep(0)
-        call.end_stream(writer.end(remembered.completion))
+        call.request.end(writer.end(remembered.completion) + call.comment())
 
     def keep(self, call: Receipt) -> None:
         """Remember what was answered, if it is a whole answer of the model that was meant."""

@@ -19,8 +19,6 @@ HIGH_WATER = 256 * 1024
 MAX_HEAD = 256 * 1024
 #: What one read of a compressed body may become.
 _MOST_INFLATED = 16 * 1024 * 1024
-#: A piece of a stream that is so long is no keep-alive.
-_LONG = 2_048
 
 _CLOSED = b""
 
@@ -66,7 +64,6 @@ class Answer:
         "complete",
         "due",
         "headers",
-        "lines",
         "reusable",
         "status",
         "top",
@@ -74,6 +71,7 @@ class Answer:
 
     def __init__(self, connection: Source, loop: asyncio.AbstractEventLoop, timeout_s: float):
         self._connection = connection
+        connection.answer, connection.parser = self, httptools.HttpResponseParser(self)
         self._loop = loop
         self._timeout_s = timeout_s
         self._host = connection.host
@@ -93,8 +91,6 @@ class Answer:
         self.due = 0.0
         #: Since when nothing came that tells of an answer: a head, a comment or a ping does not.
         self._since = loop.time()
-        #: A stream of JSON lines, not of server-sent events.
-        self.lines = False
         self._head_bytes = self._beside = 0
         self._moved = False
         self._inflater: Inflater | None = None
@@ -132,9 +128,6 @@ class Answer:
                 return
         sink = self._sink
         if sink is not None:
-            if len(body) >= _LONG or tells(body, lines=self.lines):
-                self.due = self._since = self._loop.time()
-                self.due += self._timeout_s
             if sink(body):
                 self._sink, self._full = None, True
                 self._pause()
@@ -243,6 +236,7 @@ class Answer:
     def progress(self) -> None:
         """What came tells of an answer: its silence begins anew."""
         self._since = self._loop.time()
+        self.due = self._since + self._timeout_s
 
     async def forward(
         self, sink: Callable[[bytes], bool], ready: Callable[[], Awaitable[bool]]
@@ -250,18 +244,17 @@ class Answer:
         """Hand on what is left of the body as it comes, without waking anybody for each piece.
 
         Args:
-            sink: takes a piece, and returns whether to wait before the next.
+            sink: takes a piece, and returns whether to wait before the next; says ``progress``.
             ready: waits until the next may come; returns False to give up the rest.
 
         Raises ConnectionFailed, TimedOut, Malformed.
         """
-        self.progress()  # the caller may have kept it waiting
         while True:
             while self._pieces:
                 if sink(self._pieces.popleft()):
                     if not await ready():
                         return
-                    self.progress()
+                    self.progress()  # the caller may have kept it waiting
             self._resume()
             if self.complete:
                 return
@@ -326,20 +319,6 @@ class Answer:
     def expire(self) -> None:
         self._error = TimedOut(f"{self._host} was silent for {self._timeout_s:g} s")
         self._wake()
-
-
-def tells(data: bytes, *, lines: bool) -> bool:
-    """Whether a short piece of a stream holds (the beginning of) an event that is no ping.
-
-    Args:
-        lines: of JSON lines; else of server-sent events, whose comments are keep-alives.
-    """
-    if lines:
-        return b"\n" in data.lstrip()
-    # By find: "in" first tries to take bytes for a number, which costs as much as all of this.
-    if not data.startswith(b"data:") and data.find(b"\ndata:") < 0:
-        return False
-    return data.find(b'"ping"') < 0 or data.count(b"data:") != data.count(b"event: ping")
 
 
 class Inflater:

@@ -117,12 +117,6 @@ class _Connection(asyncio.Protocol):
             self.answer.lost(exc)
             self.answer = None
 
-    def send(self, answer: Answer, data: bytes) -> None:
-        assert self.transport is not None
-        self.answer = answer
-        self.parser = httptools.HttpResponseParser(answer)
-        self.pool.outbox.put(self.transport, data)
-
     def data_received(self, data: bytes) -> None:
         answer = self.answer
         if answer is None or self.parser is None:
@@ -237,7 +231,9 @@ class UpstreamPool:
         if sending is not None:
             sending.sent = True
         answer = Answer(connection, self.loop, timeout_s)
-        connection.send(answer, b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        assert connection.transport is not None
+        content = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        self.outbox.put(connection.transport, content)
         try:
             while not answer.top:
                 await answer.more()
@@ -258,7 +254,8 @@ class UpstreamPool:
         """
         connection = await self._connect(origin, timeout_s)  # a kept one may be closed by now
         answer = Answer(connection, self.loop, timeout_s)
-        connection.send(answer, b"%bcontent-length: %d\r\n\r\n" % (head, size))
+        assert connection.transport is not None
+        self.outbox.put(connection.transport, b"%bcontent-length: %d\r\n\r\n" % (head, size))
         try:
             while not answer.top and (piece := await asyncio.to_thread(source.read, _PIECE)):
                 try:

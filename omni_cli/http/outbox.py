@@ -35,7 +35,7 @@ class Outbox:
         """Write what waits for this one now: before it is closed."""
         pieces = self._waiting.pop(transport, None)
         if pieces is not None:
-            _write(transport, pieces)
+            transport.write(b"".join(pieces))
 
     def drop(self, transport: asyncio.Transport) -> None:
         """Its connection is lost."""
@@ -45,8 +45,4 @@ class Outbox:
         waiting, self._waiting = self._waiting, {}
         for transport, pieces in waiting.items():
             if not transport.is_closing():
-                _write(transport, pieces)
-
-
-def _write(transport: asyncio.Transport, pieces: list[bytes]) -> None:
-    transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                transport.write(b"".join(pieces))

@@ -44,6 +44,9 @@ W = TypeVar("W")
 class Outrun(Cancelled):
     """Another attempt's answer began first."""
 
+    def __init__(self) -> None:
+        super().__init__("another model's answer began first")
+
 
 class Race:
     """Attempts under way at once, at most one of which answers.
@@ -102,12 +105,6 @@ class Race:
         if self._running:
             await asyncio.wait(self._running)
         self._running.clear()
-
-
-class Turn(Struct):
-    """A model's turn in a request. ``tries``: attempts that were committed."""
-
-    tries: int = 0
 
 
 class Fault(Struct, frozen=True):
@@ -322,18 +319,42 @@ class Call(ABC, Generic[W]):
         return self.ends_at_ms is not None and self.now_ms() >= self.ends_at_ms
 
     async def _try_target(self, target: Target, turns: Turns) -> Fault | None:
-        """One model with its retries; what went wrong at last, None when it answered."""
+        """One model with its retries, each call of it committed, sent, read and settled; what went
+        wrong at last, None when it answered."""
         admitted_at = self.now_ms() if turns.guarded else 0
-        turn = Turn()
-        attempt = 0
+        race, attempt, tries = self.race, 0, 0
         try:
             while True:
                 attempt += 1
-                tries = turn.tries
+                committed = False
                 try:
                     if self.ends_at_ms is not None:
                         target = self._in_time(target, self.ends_at_ms)
-                    await self._attempt(target, turn)
+                    way = self.prepare(target)
+                    if race is None:
+                        reading = await self.commit(way, target)
+                    else:
+                        async with race.opening:
+                            reading = await self.commit(way, target)
+                        self.hedged = self.hedged or len(race.asked) > 1
+                    committed, tries = True, tries + 1
+                    error: BaseException | None = None
+                    try:
+                        await self.exchange(way, target, reading)
+                    except ProviderError as exc:
+                        fault = error = self.told(exc, way, target)
+                        reading.fail(fault)
+                        self.veil(fault, way, target)
+                        if self.begun(reading):
+                            raise interrupted(target, reading, fault, self.broken_hint) from None
+                        raise
+                    except BaseException as exc:
+                        outrun = race is not None and race.outran()
+                        error = Outrun() if outrun else self.stopped(exc)
+                        reading.stop(error)
+                        raise
+                    finally:
+                        self.over(reading, error)
                 except StreamInterrupted as exc:
                     if self.accept is None:  # else nobody has seen any of it
                         raise
@@ -341,13 +362,13 @@ class Call(ABC, Generic[W]):
                 except PASSED_ON as exc:
                     if self.mends(exc, target):
                         continue
-                    if turn.tries == tries:
+                    if not committed:
                         self.skip(target, exc.code, exc.message)
                     if self.gone:
                         raise asyncio.CancelledError from None
                     delay = self._wait_s(exc, attempt, target) if turns.again(exc) else None
                     if delay is None:
-                        return Fault(exc, final=final(exc) and turn.tries > 0)
+                        return Fault(exc, final=final(exc) and tries > 0)
                     self.tell(
                         f"{target.model.id}: {exc.code}: {exc.message}; "
                         f"trying again in {delay:.1f} s ({attempt}/{target.max_retries})"
@@ -356,7 +377,7 @@ class Call(ABC, Generic[W]):
                     return None
                 await self._sleep(delay)
         finally:
-            if turns.guarded and not turn.tries:
+            if turns.guarded and not tries:
                 self.health.cancelled(target, started_ms=admitted_at)
 
     def _in_time(self, target: Target, ends_at_ms: int) -> Target:
@@ -379,37 +400,6 @@ class Call(ABC, Generic[W]):
         if delay is not None and ends_at is not None and self.now_ms() + delay * 1000 >= ends_at:
             return None
         return delay
-
-    async def _attempt(self, target: Target, turn: Turn) -> None:
-        """One call: committed, sent, read, settled."""
-        way = self.prepare(target)
-        race = self.race
-        if race is None:
-            reading = await self.commit(way, target)
-        else:
-            async with race.opening:
-                reading = await self.commit(way, target)
-            self.hedged = self.hedged or len(race.asked) > 1
-        turn.tries += 1
-        error: BaseException | None = None
-        try:
-            await self.exchange(way, target, reading)
-        except ProviderError as exc:
-            fault = error = self.told(exc, way, target)
-            reading.fail(fault)
-            self.veil(fault, way, target)
-            if self.begun(reading):
-                raise interrupted(target, reading, fault, self.broken_hint) from None
-            raise
-        except BaseException as exc:
-            if race is not None and race.outran():
-                error = Outrun("another model's answer began first")
-            else:
-                error = self.stopped(exc)
-            reading.stop(error)
-            raise
-        finally:
-            self.over(reading, error)
 
     def judge(self, target: Target, reading: Reading) -> None:
         """Settle the whole answer that came, with what its check says of it."""

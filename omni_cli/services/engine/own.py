@@ -422,10 +422,8 @@ class OwnCall(Call[Way]):
         return reading
 
     def _read(self, opening: Opening, target: Target) -> Reading:
-        tools, attempt = self._tools, opening.attempt()
-        if attempt.output_bound is None:
-            attempt.output_bound = opening.most_out
-        return Reading(tools.commits, tools.health, tools.clock, attempt, target, self.progress)
+        tools = self._tools
+        return Reading(tools.commits, tools.health, tools.clock, opening, target, self.progress)
 
     def _bound(self, way: Way, opening: Opening) -> None:
         """Have the call ask for no more than was granted."""
@@ -444,7 +442,7 @@ class OwnCall(Call[Way]):
     async def exchange(self, way: Way, target: Target, reading: Reading) -> None:
         tools = self._tools
         adapter = tools.adapters(target.provider.protocol)
-        name = f"{id_text(self._id)}-{reading.n}"
+        name = f"{id_text(self._id)}-{reading.opening.n}"
         call = replace(way.call, headers={**way.call.headers, ATTEMPT_HEADER: name})
         self._held = []
         answer = await tools.transport().open(adapter, call, timeout_s=target.timeout_ms / 1000)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 
+from omni_cli.domain.batch import Opening
 from omni_cli.domain.bounds import DEFAULT_MAX_OUTPUT
 from omni_cli.domain.chat import TOKEN_FIELDS, ChatChunk, CompletionFolder, Usage
 from omni_cli.domain.clouds import SURCHARGE_PERCENT
@@ -16,7 +17,7 @@ from omni_cli.domain.errors import (
     TimedOut,
     UnknownPrice,
 )
-from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt
+from omni_cli.domain.ledger import AttemptEnd, AttemptState
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import (
     Price,
@@ -53,6 +54,7 @@ class Reading:
     ``stop``; a second one changes nothing in the ledger.
 
     Args:
+        opening: its attempt, committed or about to be.
         saves: write down as chunks come how much has; else somebody else does.
         sent: tokens of the input by the estimator, where the attempt's row has less than that.
     """
@@ -62,7 +64,7 @@ class Reading:
         ledger: Attempts,
         health: HealthRecorder,
         clock: Clock,
-        attempt: NewAttempt,
+        opening: Opening,
         target: Target,
         progress: Progress,
         folder: CompletionFolder | None = None,
@@ -72,7 +74,10 @@ class Reading:
         self._ledger = ledger
         self._health = health
         self._clock = clock
-        self._attempt = attempt
+        #: Its attempt.
+        self.opening = opening
+        bound = opening.output_bound
+        self._bound = opening.most_out if bound is None else bound
         self._target = target
         self._progress = progress
         self._first_at: int | None = None
@@ -85,11 +90,6 @@ class Reading:
         self.sent = False
         #: Something was handed out that cannot be taken back.
         self.shown = False
-
-    @property
-    def n(self) -> int:
-        """The attempt's number in its request, from 1."""
-        return self._attempt.n
 
     def take(self, chunk: ChatChunk) -> None:
         self.folder.add(chunk)
@@ -107,8 +107,8 @@ class Reading:
         if abs(now - self._saved_at) >= CHECKPOINT_S:
             self._saved_at = now
             self._ledger.checkpoint(
-                self._attempt.request,
-                self._attempt.n,
+                self.opening.request.id,
+                self.opening.n,
                 first_at=self._first_at,
                 received_chars=self.folder.received_chars,
             )
@@ -121,7 +121,7 @@ class Reading:
         self._settle("ok", usage, unseen=pending, flaw=flaw)
         self._keep(usage)
         try:  # noqa: SIM105  # of each request: a context costs as much as the look itself
-            self._health.succeeded(self._target, started_ms=self._attempt.started_at)
+            self._health.succeeded(self._target, started_ms=self.opening.started_at)
         except StoreError:
             pass  # what a store that takes nothing should not cost
 
@@ -140,7 +140,7 @@ class Reading:
         if self.shown:
             self._keep(usage or Usage())
         with suppress(StoreError):
-            self._health.failed(self._target, error, started_ms=self._attempt.started_at)
+            self._health.failed(self._target, error, started_ms=self.opening.started_at)
 
     def stop(self, reason: BaseException) -> None:
         """The caller went away, or something broke that is not the provider's doing."""
@@ -158,7 +158,7 @@ class Reading:
         else:
             self._settle("unsent", None, error)
         with suppress(StoreError):
-            self._health.cancelled(self._target, started_ms=self._attempt.started_at)
+            self._health.cancelled(self._target, started_ms=self.opening.started_at)
 
     def _keep(self, usage: Usage) -> None:
         self._progress.keep(self.folder, usage)
@@ -220,14 +220,14 @@ class Reading:
         if usage.reported_cost_nusd is not None:
             return False
         price = None if self._target.price is None else self._target.price.price
-        cost, reserved = cost_or_none(usage, price), self._attempt.reserve_nusd
-        return cost is not None and reserved is not None and 0 < cost <= reserved
+        cost = cost_or_none(usage, price)
+        return cost is not None and 0 < cost <= self.opening.held_nusd
 
     def _uncounted_nusd(self, price: Price | None) -> int | None:
         """The most that an answer which was seen to end can be charged, where its provider did not
         count it: of what was reserved, all but the output that cannot have been.
         None: it is counted, or nothing was reserved."""
-        reserved, counted = self._attempt.reserve_nusd, self._counted()
+        reserved, counted = self.opening.held_nusd, self._counted()
         if not reserved or price is None:
             return None
         if counted is not None:
@@ -237,7 +237,7 @@ class Reading:
         else:
             hidden = "reasoning" in self._target.model.badges
             came = None if hidden else self.folder.most_tokens()
-        bound = self._attempt.output_bound or self._target.model.max_output or DEFAULT_MAX_OUTPUT
+        bound = self._bound or self._target.model.max_output or DEFAULT_MAX_OUTPUT
         if came is None or came >= bound:
             return reserved
         try:
@@ -248,10 +248,10 @@ class Reading:
         return reserved - unused
 
     def _sent_tokens(self) -> int:
-        return self._attempt.input_estimate if self._input is None else self._input()
+        return self.opening.input_estimate if self._input is None else self._input()
 
     def _estimated(self) -> Usage:
-        tokens, bound = self.folder.estimated_tokens(), self._attempt.output_bound
+        tokens, bound = self.folder.estimated_tokens(), self._bound
         return Usage(
             input_tokens=self._sent_tokens(),
             output_tokens=tokens if bound is None else min(tokens, bound),
@@ -323,8 +323,8 @@ class Reading:
             most,
         )
         charged = self._ledger.end_attempt(
-            self._attempt.request,
-            self._attempt.n,
+            self.opening.request.id,
+            self.opening.n,
             end,
             priced=None if usage is None else price_state(cost, price),
             allowance=None if usage is None else allowance_of(price, self._target.model.id, ended),
@@ -332,9 +332,9 @@ class Reading:
         if charged is not None:
             end = charged.end
         if not end.unseen or end.most_nusd is not None:
-            more = end.held_nusd(self._attempt.reserve_nusd or 0)
+            more = end.held_nusd(self.opening.held_nusd)
             self._progress.billed(
-                self._attempt.n, None if end.cost_nusd is None else end.cost_nusd + more
+                self.opening.n, None if end.cost_nusd is None else end.cost_nusd + more
             )
         if charged is None or state == "unsent":
             return
@@ -343,7 +343,7 @@ class Reading:
                 self._target.model.id,
                 "rejected" if flaw else state,
                 code,
-                ended - self._attempt.started_at,
+                ended - self.opening.started_at,
                 charged.end.cost_nusd,
                 message,
             )

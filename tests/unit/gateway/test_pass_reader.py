@@ -23,6 +23,10 @@ class _Reading:
     def __init__(self) -> None:
         self.folder = PassedFolder()
 
+    @property
+    def shown(self) -> bool:
+        return self.folder.folded_chars() > 0
+
     def take(self, chunk: Any) -> None:
         self.folder.add(chunk)
 
@@ -38,7 +42,9 @@ def _passed(exchange: Exchange, body: bytes, pieces: list[bytes]) -> PassedFolde
     assert b"".join(pieces) == body
     try:
         for piece in pieces:
-            reader.feed(piece)
+            assert reader.feed(piece) == piece
+        if reader.fault is not None:
+            raise reader.fault
         reader.end()
     except ProviderError as exc:
         return type(exc)
@@ -51,6 +57,8 @@ def _whole(exchange: Exchange, body: bytes) -> CompletionFolder | type[Exception
     reader = _reader(exchange, reading, whole=True)
     try:
         reader.feed(body)
+        if reader.fault is not None:
+            raise reader.fault
         reader.end()
     except ProviderError as exc:
         return type(exc)

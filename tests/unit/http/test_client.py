@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
-from omni_cli.gateway.passing import UsageFilter
-from omni_cli.http.answer import HIGH_WATER, Answer, tells
+from omni_cli.gateway.passing import UsageFilter, tells
+from omni_cli.http.answer import HIGH_WATER, Answer
 from omni_cli.http.client import Origin, UpstreamPool, encode_head, locate
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
