@@ -72,7 +72,8 @@ if TYPE_CHECKING:
     import omni_cli.services.engine.own_scores, omni_cli.services.engine.quality
     import omni_cli.services.engine.recovery, omni_cli.services.engine.routing
     import omni_cli.services.fleet.apply, omni_cli.services.fleet.browse
-    import omni_cli.services.fleet.catalogue, omni_cli.services.fleet.connection_test
+    import omni_cli.services.fleet.catalogue, omni_cli.services.fleet.client_keys
+    import omni_cli.services.fleet.connection_test
     import omni_cli.services.fleet.describe, omni_cli.services.fleet.discovery
     import omni_cli.services.fleet.fleet
     import omni_cli.services.fleet.history, omni_cli.services.fleet.listing
@@ -806,6 +807,20 @@ class App:
     @cached_property
     def ratings(self) -> _judge.outcomes.Ratings:
         return _judge.outcomes.Ratings(ledger=self.ledger, learning=self.learning, clock=self.clock)
+
+    @cached_property
+    def key_service(self) -> _fleet.client_keys.ClientKeyService:
+        """Makes the gateway's keys, and takes them back."""
+        return _fleet.client_keys.ClientKeyService(
+            keys=self.client_keys,
+            budgets=self.budgets,
+            audit=self.audit,
+            unit=self.store,
+            clock=self.clock,
+            who=self.who,
+            org=self.org,
+            zone=self.zone,
+        )
 
     @cached_property
     def provider_documents(self) -> _fleet.describe.ProviderDocuments:

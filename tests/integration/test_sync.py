@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.analytics import sum_totals
+from omni_cli.domain.analytics import Totals, sum_totals
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import Busy, ConfigError, NotFound, UsageError
 from omni_cli.domain.record import replace
+from omni_cli.services.fleet.sync import usage_document
+from omni_cli.services.money.report_documents import totals_document
+from omni_cli.services.money.usage import UsageQuery
 from tests.conftest import CHEAP, FREE, GOOD
 from tests.integration.cli_process import omni
 from tests.integration.test_recommend import spend
@@ -136,6 +139,19 @@ def test_usage_adds_up_to_the_nano_dollar(two: tuple[App, App]) -> None:
     assert desk.sync.usage()[desk.sync.machine].calls == own[0].calls + 1
     with pytest.raises(UsageError):
         desk.sync.usage("prompt")
+
+
+def test_the_sums_are_what_usage_tells_and_unknown_is_null(two: tuple[App, App]) -> None:
+    desk, _ = two
+    spend(desk, CHEAP, role="r", task="chat", day=0, calls=2, tokens=(101, 13))
+    desk.sync.sync()
+    (row,) = usage_document("machine", desk.sync.usage(), desk.sync.machine_names())["rows"]
+    report = desk.usage.report(UsageQuery(period="30d"))
+    assert {**totals_document(report.total.totals), **row} == row
+    assert row["cost_usd"] is not None
+    nobody_knows = Totals(calls=1, ok=1, attempts=1, unknown_attempts=1)
+    told = usage_document("machine", {"m": nobody_knows}, {})
+    assert told["rows"][0]["cost_usd"] is told["total"]["cost_usd"] is None
 
 
 def test_a_faster_machine_is_waited_for(

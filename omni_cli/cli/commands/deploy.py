@@ -12,12 +12,10 @@ from omni_cli.cli.common import Apply, DryRun, JsonFlag, ask, duration_ms, omni,
 from omni_cli.cli.exits import ASSERTION
 from omni_cli.cli.render import Style, answer, emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
-from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.periods import iso
 from omni_cli.domain.words import counted
-from omni_cli.services.fleet.apply import Change
-from omni_cli.services.judge.deploys import Standing
+from omni_cli.services.fleet.apply import Change, changes_document
+from omni_cli.services.judge.deploys import Standing, standing_document
 
 ExitCode = Annotated[
     bool, typer.Option("--exit-code", help="Exit with 7 where there is a difference.")
@@ -167,7 +165,7 @@ def apply(
             show_applied(omni_app, changes, as_json=as_json)
             note("watched: omni watch, the gateway and omni chat look; omni deploy status tells")
         elif as_json:
-            emit_json({"share": share, "changes": [document(change) for change in changes]})
+            emit_json({"share": share, **changes_document(changes)})
         else:
             note(f"{share} of new conversations try it; omni deploy status, promote, abort")
 
@@ -191,7 +189,7 @@ def rollback(
 def show_applied(omni_app: App, changes: list[Change], *, as_json: bool) -> None:
     newest = omni_app.audit.revisions(limit=1)[0]
     if as_json:
-        emit_json({"revision": newest.number, "changes": [document(change) for change in changes]})
+        emit_json({"revision": newest.number, **changes_document(changes)})
         return
     # Before the first revision there was no fleet to go back to.
     undo = f"; omni rollback {newest.number - 1} undoes it" if newest.number > 1 else ""
@@ -231,7 +229,7 @@ _STYLES: dict[str, Style] = {"+": "green", "-": "red", "~": "yellow"}
 
 def show_changes(changes: list[Change], *, as_json: bool) -> None:
     if as_json:
-        emit_json({"changes": [document(change) for change in changes]})
+        emit_json(changes_document(changes))
         return
     if not changes:
         note("no difference")
@@ -265,7 +263,7 @@ def status(
         ]
         zone = omni_app.zone
     if as_json:
-        emit_json([_standing_document(one) for one in found])
+        emit_json([standing_document(one) for one in found])
         return
     if not found:
         note("no deploy is under way; omni apply FILE --share 10% begins one")
@@ -289,28 +287,6 @@ def abort(as_json: JsonFlag = False) -> None:
 
 def _said(words: str, *, as_json: bool) -> None:
     answer({"done": words}, words, as_json=as_json)
-
-
-def _standing_document(one: Standing) -> dict[str, Any]:
-    deploy = one.deploy
-    return {
-        **document(deploy, "id", "state", "share", "started_at"),
-        "until": iso(deploy.until_at),
-        **document(deploy, "ended_at", "base_revision", "revision"),
-        "roles": sorted(deploy.tests),
-        "reason": deploy.reason,
-        "calls": one.calls,
-        "conditions": [
-            {
-                "condition": found.condition.text,
-                "calls": found.calls,
-                "value": found.value,
-                "evidence": round(found.e, 3),
-                "shown": found.shown,
-            }
-            for found in one.evidence
-        ],
-    }
 
 
 def _show_standing(one: Standing, zone: str) -> None:

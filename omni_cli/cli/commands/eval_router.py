@@ -14,19 +14,19 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import colour_on, emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
-from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.routing_eval import LadderReport
-from omni_cli.services.engine.decisions import read_decision
 from omni_cli.services.judge.eval_router import (
     NUSD,
     SHARES,
     Labelled,
     RouterReport,
     evaluate,
+    own_document,
+    own_outcomes,
     read_row,
     replay,
-    settings_document,
+    report_document,
 )
 from omni_cli.services.judge.optimize import setting_name
 
@@ -61,7 +61,7 @@ def eval_router(
             prices = info.get("price_per_mtok")
             reports.append(evaluate(name, rows, pair=chosen, prices=prices))
     if as_json:
-        emit_json([_document(report) for report in reports])
+        emit_json([report_document(report) for report in reports])
         return
     for report in reports:
         _show(report)
@@ -188,78 +188,10 @@ def _show_settings(report: RouterReport) -> None:
     )
 
 
-def _ladder(report: LadderReport | None) -> dict[str, Any] | None:
-    if report is None:
-        return None
-    return {
-        "aiq": round(report.aiq, 6),
-        "single_aiq": round(report.single_aiq, 6),
-        "best_model": report.best_model,
-        "best_quality": round(report.best_quality, 6),
-        "saved": {
-            f"{share:g}": None if (s := report.saving_at(share)) is None else round(s, 6)
-            for share in SHARES
-        },
-        "saved_band": {
-            f"{share:g}": [None if end is None else round(end, 6) for end in ends]
-            for share, ends in report.savings.items()
-        },
-        "frontier": [
-            {
-                "cost": point.cost,
-                "cost_band": [point.costs.low, point.costs.high],
-                "quality": round(point.quality, 6),
-                "quality_band": [round(point.qualities.low, 6), round(point.qualities.high, 6)],
-            }
-            for point in report.frontier
-        ],
-    }
-
-
-def _document(report: RouterReport) -> dict[str, Any]:
-    types = report.types
-    return {
-        **document(report, "name", "rows", "models"),
-        "in_domain": True,
-        "types": None
-        if types is None
-        else {
-            "accuracy": round(types.accuracy, 6),
-            "macro_f1": round(types.macro_f1, 6),
-            "f1": {name: round(value, 6) for name, value in types.f1.items()},
-        },
-        **document(report, "weak", "strong", "apgr", "apgr_by_type", "apgr_length"),
-        "by_type_and_form": _ladder(report.ladder),
-        "by_type": _ladder(report.by_type),
-        "settings": [settings_document(one) for one in report.settings],
-    }
-
-
 def _ledger(omni_app: App, *, as_json: bool) -> None:
-    found = []
-    for request, model, value in omni_app.learning.rated():
-        text = omni_app.ledger.decision(request)
-        if text is None:
-            continue
-        found += [
-            (model, candidate["quality"], value)
-            for candidate in read_decision(text)["candidates"]
-            if candidate["model"] == model and candidate["quality"] is not None
-        ]
-    rows = replay(found)
+    rows = replay(own_outcomes(omni_app.learning, omni_app.ledger))
     if as_json:
-        emit_json(
-            [
-                {
-                    "model": row.model,
-                    "outcomes": row.outcomes,
-                    "expected_quality": round(row.expected, 4),
-                    "seen_quality": round(row.seen, 4),
-                    "brier": round(row.brier, 4),
-                }
-                for row in rows
-            ]
-        )
+        emit_json([own_document(row) for row in rows])
         return
     if not rows:
         note("no outcomes yet: omni rate last 5, or omni chat --check CMD, give some")

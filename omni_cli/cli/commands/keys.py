@@ -1,9 +1,7 @@
 """``omni keys``: API keys by provider, in the fleet or not yet, and client keys of the gateway."""
 
-import re
-import secrets
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,19 +10,13 @@ from omni_cli.cli.common import JsonFlag, complete_providers, grouped, money, om
 from omni_cli.cli.remote import KEY
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.domain.budgets import Budget
-from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Provider
-from omni_cli.domain.periods import HOUR_MS, iso, period_kind
+from omni_cli.domain.periods import iso, period_kind
 from omni_cli.domain.pricing import usd_to_nusd
-from omni_cli.domain.secrets import CLIENT_PREFIX
 from omni_cli.domain.words import meant
-from omni_cli.records import SCOPES, ClientKey
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SPAN = re.compile(r"(\d+)([hdw])")
-_HOURS = {"h": 1, "d": 24, "w": 168}
+from omni_cli.records import ClientKey
+from omni_cli.services.fleet.client_keys import key_document
 
 
 def create(
@@ -50,57 +42,35 @@ def create(
     as_json: JsonFlag = False,
 ) -> None:
     """Make a client key for the gateway. It is shown once; only a digest is kept."""
-    called = name or f"key-{secrets.token_hex(3)}"
-    for what, text in (("a key's name", called), ("an organisation's name", org)):
-        if text and not _NAME.fullmatch(text):
-            raise UsageError(f"{what} holds letters, digits, '.', '_' and '-', not {text!r}")
-    period = period_kind(per)
-    if scope not in (None, *SCOPES):
-        raise UsageError(f"--scope is one of {', '.join(SCOPES)}, not {scope!r}")
+    wanted = ClientKey(
+        name or "",
+        shown="",
+        org=org,
+        scope=scope or ("admin" if manage else ""),
+        models=tuple(words(models)),
+        rpm=rpm,
+        tpm=tpm,
+        concurrency=concurrency,
+    )
     limit = money(budget, "--budget")
-    token = CLIENT_PREFIX + secrets.token_urlsafe(32)
     with omni() as omni_app:
-        now = omni_app.now_ms()
-        key = ClientKey(
-            name=called,
-            shown=f"{token[:9]}...{token[-4:]}",
-            org=org or omni_app.org,
-            scope=scope or ("admin" if manage else ""),
-            models=tuple(words(models)),
-            rpm=rpm,
-            tpm=tpm,
-            concurrency=concurrency,
-            created_at=now,
-            expires_at=None if expires is None else now + _span_ms(expires),
+        key, token = omni_app.key_service.create(
+            wanted,
+            limit_nusd=None if limit is None else usd_to_nusd(limit),
+            period=period_kind(per),
+            expires=expires,
         )
-        with omni_app.store.transaction():
-            omni_app.client_keys.add(key, token)
-            if limit is not None:
-                omni_app.budgets.put(
-                    Budget(0, "key", called, period, usd_to_nusd(limit), zone=omni_app.zone)
-                )
-            omni_app.audit.record(
-                at_ms=now,
-                who=omni_app.who,
-                action="key.create",
-                target=called,
-                after=key_document(key, now),
-            )
     if as_json:
-        emit_json({**key_document(key, now), "key": token})
+        emit_json({**key_document(key, key.created_at), "key": token})
         return
     out(token)
-    note(f"key {called}: shown this once; only its digest is kept (omni keys list --clients)")
+    note(f"key {key.name}: shown this once; only its digest is kept (omni keys list --clients)")
 
 
 def revoke(name: Annotated[str, typer.Argument(help="The key's name.")]) -> None:
     """Take a client key back. A running gateway refuses it within half a second."""
     with omni() as omni_app:
-        now = omni_app.now_ms()
-        with omni_app.store.transaction():
-            key = omni_app.client_keys.revoke(name, now_ms=now)
-            omni_app.audit.record(at_ms=now, who=omni_app.who, action="key.revoke", target=key.name)
-        left = [b for b in omni_app.budgets.all() if (b.scope, b.value) == ("key", name)]
+        left = omni_app.key_service.revoke(name)
     out(f"key {name} revoked")
     for budget in left:
         note(f"its budget stays, with what it spent: omni budgets remove {budget.id} ends it")
@@ -148,17 +118,6 @@ def show_clients(view: View) -> None:
     )
 
 
-def key_document(key: ClientKey, now_ms: int) -> dict[str, Any]:
-    """A key as JSON values; never the key itself."""
-    return {
-        **document(key),
-        "org": key.org or None,
-        "scope": key.scope or None,
-        "manages": bool(key.scope),
-        "state": key.state(now_ms),
-    }
-
-
 def _limits(key: ClientKey) -> str:
     parts = [
         f"{amount:,} {what}"
@@ -169,13 +128,6 @@ def _limits(key: ClientKey) -> str:
         day = datetime.fromtimestamp(key.expires_at / 1000, UTC).date()
         parts.append(f"until {day.isoformat()}")
     return ", ".join(parts) or "none"
-
-
-def _span_ms(text: str) -> int:
-    match = _SPAN.fullmatch(text)
-    if match is None or not int(match[1]):
-        raise UsageError(f"--expires is a span such as 12h, 30d or 8w, not {text!r}")
-    return int(match[1]) * _HOURS[match[2]] * HOUR_MS
 
 
 app = typer.Typer(
@@ -209,7 +161,7 @@ def list_(
         show_clients(view)
         return
     with omni() as omni_app:
-        rows = [row for provider in _all(omni_app) if (row := _row(omni_app, provider))]
+        rows = omni_app.provider_documents.keys(_known(omni_app))
         issued = clients_line(omni_app)
     listing(
         view,
@@ -285,28 +237,14 @@ def path() -> None:
         out(str(omni_app.paths.data))
 
 
-def _all(omni_app: App) -> list[Provider]:
-    """The fleet's providers, then known and stored ones that are not in it."""
-    fleet = {provider.slug: provider for provider in omni_app.providers.all()}
-    others = [
-        Provider(preset.slug, preset.name, preset.protocol, preset.base_url)
-        for slug, preset in omni_app.presets.items()
-        if slug not in fleet and preset.auth_method == "api_key"
+def _known(omni_app: App) -> list[Provider]:
+    """Well-known providers that have keys, and strangers whose keys are kept."""
+    presets = omni_app.presets
+    return [
+        *(
+            Provider(preset.slug, preset.name, preset.protocol, preset.base_url)
+            for preset in presets.values()
+            if preset.auth_method == "api_key"
+        ),
+        *(Provider(slug, slug, "openai", "") for slug in omni_app.keys.kept if slug not in presets),
     ]
-    known = {*fleet, *(provider.slug for provider in others)}
-    strangers = [
-        Provider(slug, slug, "openai", "") for slug in omni_app.keys.kept if slug not in known
-    ]
-    return [*fleet.values(), *others, *strangers]
-
-
-def _row(omni_app: App, provider: Provider) -> dict[str, Any] | None:
-    place = omni_app.keys.place(provider)
-    if place is None:
-        return None
-    return {
-        "provider": provider.slug,
-        "key": place,
-        "key_masked": omni_app.keys.masked(provider),
-        "in_fleet": omni_app.providers.get(provider.slug) is not None,
-    }

@@ -33,10 +33,9 @@ from omni_cli.domain.errors import ConfigError, UsageError
 from omni_cli.domain.money import format_usd, usd_to_nusd
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.record import replace
-from omni_cli.domain.secrets import CLIENT_PREFIX
 from omni_cli.domain.sessions import Session, SessionRow, project_name, remote_name
 from omni_cli.domain.words import counted, meant
-from omni_cli.records import ClientKey
+from omni_cli.services.fleet.client_keys import session_key
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -268,16 +267,13 @@ def _write_home(omni_app: App, setting: Setting, *, undo: bool, plan: bool, as_j
     folder = agent.home.path(env, Path(env.get("HOME") or Path.home()))
     files = [folder / name for name in agent.home.files]
     name, url = f"agent:{agent.known_as}", f"http://127.0.0.1:{SERVE_PORT}"
-    token = "omni-…" if plan else CLIENT_PREFIX + secrets.token_urlsafe(32)
+    key, token = session_key(name, Session(name, agent.known_as), omni_app.now_ms())
     made = filled(agent.home.files, setting.words(url, token, ""))
     if undo and not plan:
         undo_settings(folder, made)
         omni_app.client_keys.remove(name)
     elif not plan:
         write_settings(folder, made)
-        session = Session(name, agent.known_as)
-        now_ms = omni_app.now_ms()
-        key = ClientKey(name, f"{token[:9]}...{token[-4:]}", created_at=now_ms, session=session)
         with omni_app.store.transaction():
             omni_app.client_keys.remove(name)
             omni_app.client_keys.add(key, token)
@@ -317,14 +313,13 @@ def _run(omni_app: App, setting: Setting, limit: int | None) -> int:
     agent = setting.agent
     known = "".join(c for c in agent.known_as if c.isalnum() or c in "._-")[:32]
     name = f"{LAUNCHED}{known}-{secrets.token_hex(4)}"
-    token = CLIENT_PREFIX + secrets.token_urlsafe(32)
     started_ms, started = omni_app.now_ms(), time.monotonic()
     stop = _Stopper()
     try:
         with launches.alone():
             launches.sweep()
             folder = launches.begin(name)
-            _admit(omni_app, _session(agent, name), token, limit, started_ms)
+            token = _admit(omni_app, _session(agent, name), limit, started_ms)
             port = launches.running() or launches.start()
         launches.wait(port, token)
         words = setting.words(f"http://127.0.0.1:{port}", token, str(folder))
@@ -362,9 +357,10 @@ def _git(*args: str) -> str:
     return told.stdout.strip() if told.returncode == 0 else ""
 
 
-def _admit(omni_app: App, session: Session, token: str, limit: int | None, now_ms: int) -> None:
-    """Make the session's key, and its budget. A month from today on is the longest period."""
-    key = ClientKey(session.id, f"{token[:9]}...{token[-4:]}", created_at=now_ms, session=session)
+def _admit(omni_app: App, session: Session, limit: int | None, now_ms: int) -> str:
+    """Make the session's key, which is returned, and its budget. A month from today on is the
+    longest period."""
+    key, token = session_key(session.id, session, now_ms)
     day = local_date(now_ms, omni_app.zone).day
     with omni_app.store.transaction():
         omni_app.client_keys.add(key, token)
@@ -373,6 +369,7 @@ def _admit(omni_app: App, session: Session, token: str, limit: int | None, now_m
             omni_app.budgets.put(
                 Budget(0, "key", session.id, "month", limit, zone=omni_app.zone, month_day=day)
             )
+    return token
 
 
 def _write(folder: Path, files: Mapping[str, Any]) -> None:

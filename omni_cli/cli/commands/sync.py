@@ -1,7 +1,7 @@
 """``omni sync``: one fleet and one sum of usage for several machines, through git."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -9,12 +9,11 @@ from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, moment, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.analytics import Totals, sum_totals
-from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.words import counted
 from omni_cli.services.fleet.apply import Change
-from omni_cli.services.fleet.sync import Synced
+from omni_cli.services.fleet.sync import Synced, status_document, synced_document, usage_document
 
 app = typer.Typer(rich_markup_mode=None, help="Share fleet and usage between machines, by git.")
 
@@ -36,7 +35,7 @@ def sync(
         omni_app.report_zone()
         done = omni_app.sync.sync("mine" if mine else "theirs" if theirs else None)
     if as_json:
-        emit_json(_document(done))
+        emit_json(synced_document(done))
     else:
         _show(done)
     if done.conflicts:
@@ -61,13 +60,7 @@ def status(as_json: JsonFlag = False) -> None:
         found = omni_app.sync.status()
         zone = omni_app.zone
     if as_json:
-        emit_json(
-            {
-                "repository": found.url,
-                **document(found, "machine", "machines", "synced_at"),
-                "changes": [_plain(change) for change in found.changes],
-            }
-        )
+        emit_json(status_document(found))
         return
     out(f"repository   {found.url}")
     out(f"machine      {found.machine}")
@@ -92,13 +85,8 @@ def usage(
         sums = omni_app.sync.usage(by)
         names = omni_app.sync.machine_names() if by == "machine" else {}
     total = sum_totals(sums.values())
-    ordered = sorted(sums.items(), key=lambda item: (-item[1].cost_nusd, item[0]))
     if as_json:
-        rows = [
-            {by: key, **({"name": names.get(key, key)} if names else {}), **_sums(totals)}
-            for key, totals in ordered
-        ]
-        emit_json({"by": by, "rows": rows, "total": _sums(total)})
+        emit_json(usage_document(by, sums, names))
         return
 
     def row(label: str, totals: Totals) -> tuple[str, ...]:
@@ -107,7 +95,7 @@ def usage(
             number(totals.calls),
             number(totals.input_tokens),
             number(totals.output_tokens),
-            format_usd(totals.cost_nusd),
+            format_usd(totals.known_nusd),
         )
 
     table(
@@ -119,18 +107,13 @@ def usage(
             Column.money("cost"),
         ),
         [
-            *(row(names.get(key, key) or "none", totals) for key, totals in ordered),
+            *(row(names.get(key, key) or "none", totals) for key, totals in sums.items()),
             row("all", total),
         ],
         total=True,
     )
     if total.unknown_attempts:
         note(f"{counted(total.unknown_attempts, 'call')} without a known price, in no cost")
-
-
-def _sums(totals: Totals) -> dict[str, Any]:
-    names = ("calls", "ok", "attempts", "unknown_attempts", "input_tokens", "output_tokens")
-    return document(totals, *names, "cost_nusd")
 
 
 def _show(done: Synced) -> None:
@@ -161,17 +144,3 @@ def _lines(changes: tuple[Change, ...]) -> None:
     for change in changes:
         for line in change.lines():
             out(f"  {line}")
-
-
-def _document(done: Synced) -> dict[str, Any]:
-    return {
-        "synced": not done.conflicts,
-        "sent": done.sent,
-        "pulled": [_plain(change) for change in done.pulled],
-        "pushed": [_plain(change) for change in done.pushed],
-        "conflicts": [document(conflict) for conflict in done.conflicts],
-    }
-
-
-def _plain(change: Change) -> dict[str, Any]:
-    return document(change, "kind", "section", "name")

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from omni_cli.domain.budgets import Budget
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.models import (
     Chain,
@@ -66,6 +67,10 @@ class Change(Struct, frozen=True):
                 if self.before.get(key) != self.after.get(key)
             ),
         ]
+
+
+def changes_document(changes: Iterable[Change]) -> dict[str, Any]:
+    return {"changes": [document(change) for change in changes]}
 
 
 class Parsed(Struct, frozen=True):

@@ -59,6 +59,22 @@ class ProviderDocuments(Struct, kw_only=True, eq=False):
         models = self.models.of_providers([provider.slug])
         return self._document(provider, self.health(), models, masked=masked)
 
+    def keys(self, others: Iterable[Provider]) -> list[dict[str, Any]]:
+        """Where there are keys: of the fleet's providers, then of ``others`` that are not in it.
+        Unlocks what is stored."""
+        fleet = {provider.slug: provider for provider in self.providers.all()}
+        known = {provider.slug: provider for provider in others} | fleet
+        return [
+            {
+                "provider": slug,
+                "key": place,
+                "key_masked": self.key_masked(provider),
+                "in_fleet": slug in fleet,
+            }
+            for slug, provider in {**fleet, **known}.items()
+            if (place := self.key_place(provider)) is not None
+        ]
+
     def _document(
         self,
         provider: Provider,

@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
+from omni_cli.domain.analytics import TOTALS_FIELDS, Totals, sum_totals
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import Busy, ConfigError, UsageError
 from omni_cli.domain.record import asdict
 from omni_cli.domain.secrets import scrub
@@ -22,6 +23,7 @@ from omni_cli.records import UsageLine
 from omni_cli.repositories import Reports, Store
 from omni_cli.services.fleet.apply import Change, FleetApplier, compare
 from omni_cli.services.fleet.fleet import FleetService
+from omni_cli.services.money.report_documents import totals_document
 
 Side = Literal["mine", "theirs"]
 _TABLES = ("providers", "models", "roles", "chains", "budgets")
@@ -306,7 +308,8 @@ class SyncService(Struct, kw_only=True, eq=False):
         )
 
     def usage(self, by: str = "machine") -> dict[str, Totals]:
-        """All machines' usage since ever: the others' as of the last sync, this one's as of now.
+        """All machines' usage since ever, the dearest first: the others' as of the last sync, this
+        one's as of now.
 
         Raises UsageError on an unknown ``by``, ConfigError where a file is damaged.
         """
@@ -319,7 +322,7 @@ class SyncService(Struct, kw_only=True, eq=False):
                 for keys, totals in read(name, text):
                     group = machine if by == "machine" else keys[by]
                     sums[group] = sums.get(group, Totals()) + totals
-        return sums
+        return dict(sorted(sums.items(), key=lambda item: (-item[1].cost_nusd, item[0])))
 
     def machine_names(self) -> dict[str, str]:
         """What people call each machine, by id."""
@@ -342,6 +345,37 @@ class SyncService(Struct, kw_only=True, eq=False):
             machine = name.split("/")[1]
             if machine != self.machine:
                 yield machine, [(name, self.clone.text(name) or "")]
+
+
+def synced_document(done: Synced) -> dict[str, Any]:
+    return {
+        "synced": not done.conflicts,
+        "sent": done.sent,
+        "pulled": [_change(one) for one in done.pulled],
+        "pushed": [_change(one) for one in done.pushed],
+        "conflicts": [document(conflict) for conflict in done.conflicts],
+    }
+
+
+def status_document(found: SyncStatus) -> dict[str, Any]:
+    return {
+        "repository": found.url,
+        **document(found, "machine", "machines", "synced_at"),
+        "changes": [_change(change) for change in found.changes],
+    }
+
+
+def usage_document(by: str, sums: Mapping[str, Totals], names: Mapping[str, str]) -> dict[str, Any]:
+    """``names``: what people call the machines, where ``by`` is that."""
+    rows = [
+        {by: key, **({"name": names.get(key, key)} if names else {}), **totals_document(totals)}
+        for key, totals in sums.items()
+    ]
+    return {"by": by, "rows": rows, "total": totals_document(sum_totals(sums.values()))}
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return document(change, "kind", "section", "name")
 
 
 def _parsed(text: str, name: str) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.guard import Evidence, evidence, parse_conditions
+from omni_cli.domain.periods import iso
 from omni_cli.ports import Clock
 from omni_cli.records import Deploy, DeployState
 from omni_cli.repositories import Audit, Store
@@ -228,3 +230,25 @@ class Deploys(Struct, kw_only=True, eq=False):
 def _words(one: Evidence) -> str:
     value = "unknown" if one.value is None else f"{one.value:.4g}"
     return f"{one.condition.text} is shown: {value} over {one.calls} calls"
+
+
+def standing_document(one: Standing) -> dict[str, Any]:
+    deploy = one.deploy
+    return {
+        **document(deploy, "id", "state", "share", "started_at"),
+        "until": iso(deploy.until_at),
+        **document(deploy, "ended_at", "base_revision", "revision"),
+        "roles": sorted(deploy.tests),
+        "reason": deploy.reason,
+        "calls": one.calls,
+        "conditions": [
+            {
+                "condition": found.condition.text,
+                "calls": found.calls,
+                "value": found.value,
+                "evidence": round(found.e, 3),
+                "shown": found.shown,
+            }
+            for found in one.evidence
+        ],
+    }

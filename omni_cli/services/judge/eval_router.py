@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from omni_cli.domain.classify import classify
+from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.optimize import Option, Outcome, Past, Setting, banded, frontier, settings
 from omni_cli.domain.optimize import replay as replay_past
@@ -26,6 +27,8 @@ from omni_cli.domain.routing_eval import (
 )
 from omni_cli.domain.statistics import Band, band, redrawn
 from omni_cli.domain.tasks import Signals, TaskEstimate, Weights
+from omni_cli.repositories import Learning, Ledger
+from omni_cli.services.engine.decisions import read_decision
 from omni_cli.services.judge.optimize import MOST, bands_document, evenly, setting_values
 
 FOLDS = 5
@@ -219,7 +222,7 @@ def _settings(
     return tuple(found)
 
 
-def settings_document(one: Measured) -> dict[str, Any]:
+def _settings_document(one: Measured) -> dict[str, Any]:
     """``cost`` of a call, in the rows' own unit."""
     outcome = one.outcome
     return {
@@ -257,6 +260,53 @@ def _costs(
     return found if max(means) > min(means) else None
 
 
+def _ladder(report: LadderReport | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    return {
+        "aiq": round(report.aiq, 6),
+        "single_aiq": round(report.single_aiq, 6),
+        "best_model": report.best_model,
+        "best_quality": round(report.best_quality, 6),
+        "saved": {
+            f"{share:g}": None if (s := report.saving_at(share)) is None else round(s, 6)
+            for share in SHARES
+        },
+        "saved_band": {
+            f"{share:g}": [None if end is None else round(end, 6) for end in ends]
+            for share, ends in report.savings.items()
+        },
+        "frontier": [
+            {
+                "cost": point.cost,
+                "cost_band": [point.costs.low, point.costs.high],
+                "quality": round(point.quality, 6),
+                "quality_band": [round(point.qualities.low, 6), round(point.qualities.high, 6)],
+            }
+            for point in report.frontier
+        ],
+    }
+
+
+def report_document(report: RouterReport) -> dict[str, Any]:
+    types = report.types
+    return {
+        **document(report, "name", "rows", "models"),
+        "in_domain": True,
+        "types": None
+        if types is None
+        else {
+            "accuracy": round(types.accuracy, 6),
+            "macro_f1": round(types.macro_f1, 6),
+            "f1": {name: round(value, 6) for name, value in types.f1.items()},
+        },
+        **document(report, "weak", "strong", "apgr", "apgr_by_type", "apgr_length"),
+        "by_type_and_form": _ladder(report.ladder),
+        "by_type": _ladder(report.by_type),
+        "settings": [_settings_document(one) for one in report.settings],
+    }
+
+
 class OwnModel(Struct, frozen=True):
     """How the quality that routing expected of a model compares with what the user saw."""
 
@@ -282,6 +332,31 @@ def replay(outcomes: Sequence[tuple[str, float, float]]) -> list[OwnModel]:
         )
         for model, pairs in sorted(grouped.items())
     ]
+
+
+def own_outcomes(learning: Learning, ledger: Ledger) -> list[tuple[str, float, float]]:
+    """What ``replay`` takes, of every answer that was rated and whose decision is kept."""
+    found = []
+    for request, model, value in learning.rated():
+        text = ledger.decision(request)
+        if text is None:
+            continue
+        found += [
+            (model, candidate["quality"], value)
+            for candidate in read_decision(text)["candidates"]
+            if candidate["model"] == model and candidate["quality"] is not None
+        ]
+    return found
+
+
+def own_document(row: OwnModel) -> dict[str, Any]:
+    return {
+        "model": row.model,
+        "outcomes": row.outcomes,
+        "expected_quality": round(row.expected, 4),
+        "seen_quality": round(row.seen, 4),
+        "brier": round(row.brier, 4),
+    }
 
 
 def score_line(
