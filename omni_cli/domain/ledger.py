@@ -226,15 +226,25 @@ class RequestRow(_RequestOver, kw_only=True):
     @property
     def total_nusd(self) -> int | None:
         """Cost with corrections, 0 where nothing was sent; None where unknown."""
-        if self.cost_nusd is None:
-            return 0 if self.state == "refused" else None
-        return self.cost_nusd + self.adjusted_nusd
+        return total_nusd(self.state, self.cost_nusd, self.adjusted_nusd)
+
+    @property
+    def known_nusd(self) -> int | None:
+        """``total_nusd``; None where a part of it has no known price."""
+        return None if self.price_state == "unknown" else self.total_nusd
 
     @property
     def savings_nusd(self) -> int | None:
         """Cost at the premium model minus actual cost; negative when it cost more. None where
         either is unknown, and for calls that only try models out: those save nothing."""
         return saving_nusd(self.source, self.price_state, self.premium_cost_nusd, self.total_nusd)
+
+
+def total_nusd(state: str, cost_nusd: int | None, adjusted_nusd: int) -> int | None:
+    """See ``RequestRow.total_nusd``."""
+    if cost_nusd is None:
+        return 0 if state == "refused" else None
+    return cost_nusd + adjusted_nusd
 
 
 def saving_nusd(

@@ -6,6 +6,7 @@ here are the fleet's nouns, budgets, recommendations, and what a row of a report
 
 import csv
 import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ import httpx
 import pytest
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.search import parse
 from omni_cli.domain.words import percent
 from omni_cli.services.money.budget_document import status_document
 from omni_cli.services.money.usage import UsageQuery
@@ -234,3 +237,29 @@ def test_rows_of_usage(faces: Faces, by: str) -> None:
         assert str(line.cells["before"]) in ("-", "$0.00")
     failed = [r for r in rows if r["success"] not in ("", "1.0")]
     assert bool(failed) is (by in ("model", "provider"))  # every request was answered in the end
+
+
+def test_requests_in_lists_receipts_exports_and_on_screen(faces: Faces) -> None:
+    faces.run("budgets", "set", "all", "0")
+    faces.run("chat", "-m", GPT, "Name a colour.", code=4)
+    listed = faces.json("logs")
+    states = {(row["state"], row["price_state"]) for row in listed}
+    assert {("ok", "priced"), ("ok", "unknown")} < states
+    refused = next(row for row in listed if row["state"] == "refused")
+    assert refused["cost_usd"] == "0"
+    exported = {
+        row["id"]: row
+        for row in [json.loads(line) for line in faces.run("export", "ledger").out.splitlines()]
+    }
+    with faces.app() as app:
+        found = app.activity.find(parse(""), limit=50).found
+        on_screen = {id_text(one.row.id): one for one in found}
+    lines = faces.run("logs").out.splitlines()
+    for row in listed:
+        why = faces.json("why", row["id"])
+        for name in ("state", "cost_usd", "savings_usd", "price_state", "latency_ms"):
+            assert why[name] == row[name] == exported[row["id"]][name], name
+        words = on_screen[row["id"]].cost_words
+        assert words == {None: "unknown", "0": "-"}.get(row["cost_usd"], words)
+        (line,) = [line for line in lines if line.startswith(row["id"][:8])]
+        assert words in line

@@ -274,7 +274,7 @@ def summary(run: ChatRun, width: int | None = None) -> str:
     parts = {
         "model": row.model,
         "tokens": f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out",
-        "cost": format_usd(None if row.price_state == "unknown" else row.total_nusd),
+        "cost": format_usd(row.known_nusd),
         "saved": saved and f"{saved} against {row.premium_model}",
         "time": "" if row.latency_ms is None else f"{row.latency_ms / 1000:.1f} s",
         "why": f"omni why {id_text(run.id)}",

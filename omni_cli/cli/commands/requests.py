@@ -14,16 +14,15 @@ from omni_cli.cli.common import (
 )
 from omni_cli.cli.render import emit_json, milliseconds, moment, out, paint
 from omni_cli.cli.tables import Column, View, listing, table
-from omni_cli.domain.chat import tokens_document
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.ledger import RequestRow
-from omni_cli.domain.money import shown_usd, usd
+from omni_cli.domain.money import shown_usd
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import OutcomeKind
 from omni_cli.domain.search import ORDERS, STATES, Term, exactly, parse
 from omni_cli.services.engine.decisions import is_unlooked
+from omni_cli.services.money.activity import request_document
 from omni_cli.services.money.receipt import (
     AttemptReceipt,
     Receipt,
@@ -312,38 +311,12 @@ def logs(
                 row.task,
                 f"{row.usage.input_tokens:,}",
                 f"{row.usage.output_tokens:,}",
-                _row_cost(row),
+                one.cost_words,
                 milliseconds(row.latency_ms),
             )
-            for row in rows
+            for one, row in zip(found.found, rows, strict=True)
         ],
-        lambda: [_row_document(row) for row in rows],
+        lambda: [request_document(row) for row in rows],
         empty=['no requests yet; omni chat "hello" makes one'],
         styles=[None if row.state == "ok" else "yellow" for row in rows],
     )
-
-
-def _row_cost(row: RequestRow) -> str:
-    """A refused request sent nothing; one under way is not settled."""
-    if row.state in ("refused", "pending"):
-        return "-"
-    return format_usd(None if row.price_state == "unknown" else row.total_nusd)
-
-
-def _row_document(row: RequestRow) -> dict[str, object]:
-    unknown = row.price_state == "unknown"
-    return {
-        "id": id_text(row.id),
-        **document(row, "created_at", "state", "source"),
-        "model_used": row.model or None,
-        "task_type": row.task or None,
-        "complexity": row.complexity or None,
-        "role": row.role or None,
-        "agent": row.agent or None,
-        "conversation": None if row.conversation is None else id_text(row.conversation),
-        "attempts": row.attempts,
-        "usage": tokens_document(row.usage),
-        "cost_usd": None if unknown else usd(row.total_nusd),
-        **document(row, "price_state", "estimated", "savings_nusd"),
-        **document(row, "latency_ms", "ttft_ms", "error_code"),
-    }

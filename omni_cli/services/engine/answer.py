@@ -21,11 +21,9 @@ def result_document(run: ChatRun) -> dict[str, Any]:
         "task_type": task.task_type,
         "complexity": task.complexity,
         "usage": tokens_document(usage),
-        "cost_usd": None if row is None or row.price_state == "unknown" else usd(row.total_nusd),
+        "cost_usd": None if row is None else usd(row.known_nusd),
         "premium_cost_usd": None if row is None else usd(row.premium_cost_nusd),
-        "savings_usd": None
-        if row is None or row.price_state == "unknown"
-        else usd(row.savings_nusd),
+        "savings_usd": None if row is None else usd(row.savings_nusd),
         "price_state": None if row is None else row.price_state,
         "latency_ms": None if row is None else row.latency_ms,
         "ttft_ms": None if row is None else row.ttft_ms,

@@ -311,8 +311,7 @@ class ChatService:
             self._ledger.note_carried_out(run.id, more)
         run.row = row = self._ledger.get(run.id)
         if self._answers is not None and end.state == "ok" and cached is None and row is not None:
-            cost = None if row.price_state == "unknown" else row.total_nusd
-            self._answers.keep(run.plan, run.id, end.model, run.completion, cost)
+            self._answers.keep(run.plan, run.id, end.model, run.completion, row.known_nusd)
         if job.settled is not None:
             job.settled(run)
 

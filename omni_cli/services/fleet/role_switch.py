@@ -248,7 +248,7 @@ class RoleSwitcher(Struct, kw_only=True, eq=False):
             kind,
             run.id,
             None if row is None else row.latency_ms,
-            None if row is None or row.price_state == "unknown" else row.total_nusd,
+            None if row is None else row.known_nusd,
         )
 
     def preview(self, role_name: str, model_name: str) -> Preview:

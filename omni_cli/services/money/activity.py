@@ -3,10 +3,15 @@ cost until now."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import Any
 
 from msgspec import Struct
 
+from omni_cli.domain.chat import tokens_document
+from omni_cli.domain.document import document
+from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import AttemptRow, RequestRow
+from omni_cli.domain.money import format_usd, usd
 from omni_cli.domain.search import Order, Search
 from omni_cli.ports import Clock
 from omni_cli.repositories import Glance, Models
@@ -29,7 +34,16 @@ class Found(Struct, frozen=True):
         """None where it is unknown; of one under way until now."""
         if self.row.state == "pending":
             return self.running_nusd
-        return None if self.row.price_state == "unknown" else self.row.total_nusd
+        return self.row.known_nusd
+
+    @property
+    def cost_words(self) -> str:
+        """A refused request sent nothing; what one under way has cost is about."""
+        if self.row.state == "refused":
+            return "-"
+        if self.row.state == "pending":
+            return "…" if self.cost_nusd is None else f"~{format_usd(self.cost_nusd)}"
+        return format_usd(self.cost_nusd)
 
 
 class Listing(Struct, frozen=True):
@@ -117,3 +131,22 @@ class ActivityService(Struct, kw_only=True, eq=False):
                 return None
             whole += cost
         return whole
+
+
+def request_document(row: RequestRow) -> dict[str, Any]:
+    """A request in a list; all of it is its receipt (services/money/receipt.py)."""
+    return {
+        "id": id_text(row.id),
+        **document(row, "created_at", "state", "source"),
+        "model_used": row.model or None,
+        "task_type": row.task or None,
+        "complexity": row.complexity or None,
+        "role": row.role or None,
+        "agent": row.agent or None,
+        "conversation": None if row.conversation is None else id_text(row.conversation),
+        "attempts": row.attempts,
+        "usage": tokens_document(row.usage),
+        "cost_usd": usd(row.known_nusd),
+        **document(row, "price_state", "estimated", "savings_nusd"),
+        **document(row, "latency_ms", "ttft_ms", "error_code"),
+    }

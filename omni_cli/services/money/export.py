@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals, day_key, key_date
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.ledger import EVALUATION, saving_nusd
+from omni_cli.domain.ledger import EVALUATION, saving_nusd, total_nusd
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import PeriodRule, Span, iso, local_date, parse_span
 from omni_cli.ports import Clock
@@ -150,7 +150,7 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _request(row: Mapping[str, Any]) -> dict[str, Any]:
-    known = None if row["cost_nusd"] is None else row["cost_nusd"] + row["adjusted_nusd"]
+    known = total_nusd(row["state"], row["cost_nusd"], row["adjusted_nusd"])
     cost = None if row["price_state"] == "unknown" else known
     premium = row["premium_cost_nusd"]
     document = {

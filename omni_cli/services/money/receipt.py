@@ -71,7 +71,7 @@ class Receipt(Struct, frozen=True):
     @property
     def cost_nusd(self) -> int | None:
         """What it cost, corrections included; None where a part of it has no known price."""
-        return None if self.row.price_state == "unknown" else self.row.total_nusd
+        return self.row.known_nusd
 
 
 class ReceiptService(Struct, kw_only=True, eq=False):

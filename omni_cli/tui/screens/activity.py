@@ -18,7 +18,6 @@ from textual.widgets import DataTable, Input, Static
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.search import ORDERS, STATES, Order, Search, exactly, parse
 from omni_cli.services.money.activity import Found, Listing
 from omni_cli.services.money.receipt import Receipt
@@ -447,11 +446,7 @@ def _row(
 ) -> Row:
     row = one.row
     sign, style = text.SIGNS.get(row.state, ("○", "$foreground"))
-    unknown = one.cost_nusd is None
     running = row.state == "pending"
-    cost = "unknown" if unknown else format_usd(one.cost_nusd)
-    if running:
-        cost = "…" if unknown else f"~{cost}"
     # An answer after failures is no failure; the words say what happened before it.
     fault = row.error_code or (f"({one.failure})" if one.failure else "")
     if row.state in ("cancelled", "lost", "refused") or (running and not fault):
@@ -471,7 +466,7 @@ def _row(
             no_wrap=True,
         ),
         "tokens": text.count(row.usage.input_tokens + row.usage.output_tokens),
-        "cost": Text(cost, style=colour(heat.cost(one.cost_nusd, costs))),
+        "cost": Text(one.cost_words, style=colour(heat.cost(one.cost_nusd, costs))),
         "took": Text(text.seconds(took), style=colour(heat.latency(took))),
         "error": Text(
             fault or "-",

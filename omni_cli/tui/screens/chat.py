@@ -376,7 +376,7 @@ class ChatPane(Pane[frozenset[str]]):
         if row.provider in self._simulated:
             parts[0] += " (simulated)"
         parts.append(f"{row.usage.input_tokens:,} in, {row.usage.output_tokens:,} out")
-        parts.append(format_usd(None if row.price_state == "unknown" else row.total_nusd))
+        parts.append(format_usd(row.known_nusd))
         if row.savings_nusd is not None:
             parts.append(f"saved {format_usd(row.savings_nusd)}")
         parts.append(text.seconds(row.latency_ms))
