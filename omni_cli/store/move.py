@@ -76,28 +76,21 @@ def tables() -> tuple[Table, ...]:
     return tuple(found)
 
 
-class Mover:
+class Mover(Struct, eq=False):
     """Args:
     source, target: open each, sealed or not.
     there: whether the target is made already.
     where: the target, as a person is told of it.
     """
 
-    def __init__(
-        self,
-        source: Callable[[], Store],
-        target: Callable[[], Store],
-        there: Callable[[], bool],
-        where: str,
-    ) -> None:
-        self._where = where
-        self._source = source
-        self._target = target
-        self._there = there
+    source: Callable[[], Store]
+    target: Callable[[], Store]
+    there: Callable[[], bool]
+    where: str
 
     def begun(self) -> bool:
         """Whether the source is sealed: by a move that was cut off, or is over."""
-        with closing(self._source()) as source:
+        with closing(self.source()) as source:
             return source.seal_note() is not None
 
     def _note(self, source: Store) -> dict[str, Any] | None:
@@ -105,9 +98,9 @@ class Mover:
         note = source.seal_note()
         if note is not None and "to" not in note:
             raise sealed(source.where, note)
-        if note is not None and note["to"] != self._where:
+        if note is not None and note["to"] != self.where:
             raise StoreError(
-                f"the move of {source.where} was begun to {note['to']}, not to {self._where}",
+                f"the move of {source.where} was begun to {note['to']}, not to {self.where}",
                 hint="omni db move with that target goes on; omni db move --cancel gives it up",
             )
         return note
@@ -115,19 +108,19 @@ class Mover:
     def plan(self) -> MoveFacts:
         """What a move would carry, or would yet; writes nothing. Raises StoreError: it cannot be
         begun."""
-        with closing(self._source()) as source:
+        with closing(self.source()) as source:
             note = self._note(source)
             if note is None:
                 _check_free(source)
-            if self._there():
-                with closing(self._target()) as target:
+            if self.there():
+                with closing(self.target()) as target:
                     if note is None:
                         _check_empty(target)
                     else:
                         _check_same(target, note)
             return MoveFacts(
                 source=source.where,
-                target=self._where,
+                target=self.where,
                 rows={table.name: _counts(source, table)[0] for table in tables()},
                 money_nusd=_money(source),
                 size_bytes=source.sizes().size_bytes,
@@ -137,9 +130,9 @@ class Mover:
     def run(self, progress: Progress) -> MoveFacts:
         """Carry all, or what is left. Raises StoreError: others have the source open, the target
         holds something, or what arrived is not what was sent."""
-        with closing(self._source()) as source:
+        with closing(self.source()) as source:
             note = self._note(source)
-            with closing(self._target()) as target:
+            with closing(self.target()) as target:
                 if note is None:
                     note = _seal_both(source, target)
                 return self._go_on(source, target, note, progress)
@@ -168,7 +161,7 @@ class Mover:
     def cancel(self) -> str:
         """Use the source again as it is; returns what the target was. What is in that stays, and
         is no store. Raises StoreError: the source is not sealed."""
-        with closing(self._source()) as source:
+        with closing(self.source()) as source:
             note = source.seal_note()
             if note is None or "to" not in note:
                 raise StoreError(f"the store {source.where} is not being moved")

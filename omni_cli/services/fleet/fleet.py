@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, contextmanager
 from decimal import Decimal
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.hosts import base_url_in, is_base_url
 from omni_cli.domain.models import (
@@ -75,7 +77,7 @@ class Unit(Protocol):
     def __call__(self) -> AbstractContextManager[Any]: ...
 
 
-class FleetService:
+class FleetService(Struct, kw_only=True, eq=False):
     """Args:
     who: the person named in the audit log.
     to_toml: writes a document as TOML text.
@@ -83,36 +85,23 @@ class FleetService:
     revised: told the number of each revision that is made here.
     """
 
-    def __init__(
-        self,
-        *,
-        providers: Providers,
-        models: Models,
-        assignments: Assignments,
-        budgets: Budgets,
-        audit: Audit,
-        names: Names,
-        clock: Clock,
-        who: str,
-        unit: Unit,
-        to_toml: Callable[[dict[str, Any]], str],
-        whole: Callable[[], dict[str, Any]] | None = None,
-        revised: Callable[[int], object] = lambda _: None,
-    ) -> None:
-        self._providers = providers
-        self._models = models
-        self._assignments = assignments
-        self._budgets = budgets
-        self._audit = audit
-        self._names = names
-        self._namespace = Namespace(providers, models, assignments)
-        self._clock = clock
-        self._who = who
-        self._unit = unit
-        self._to_toml = to_toml
-        self._whole = whole
-        self._revised = revised
-        self._depth = 0
+    providers: Providers
+    models: Models
+    assignments: Assignments
+    budgets: Budgets
+    audit: Audit
+    names: Names
+    clock: Clock
+    who: str
+    unit: Unit
+    to_toml: Callable[[dict[str, Any]], str]
+    whole: Callable[[], dict[str, Any]] | None = None
+    revised: Callable[[int], object] = lambda _: None
+    _depth: int = 0
+
+    @property
+    def _namespace(self) -> Namespace:
+        return Namespace(self.providers, self.models, self.assignments)
 
     @contextmanager
     def change(self, action: str, target: str, before: object, after: object) -> Iterator[None]:
@@ -120,7 +109,7 @@ class FleetService:
 
         Nested changes are audited one by one and make one revision together.
         """
-        with self._unit():
+        with self.unit():
             self._depth += 1
             try:
                 yield
@@ -128,31 +117,31 @@ class FleetService:
                 self._depth -= 1
             now = self.now_ms()
             if before != after:
-                self._audit.record(
+                self.audit.record(
                     at_ms=now,
-                    who=self._who,
+                    who=self.who,
                     action=action,
                     target=target,
                     before=before,
                     after=after,
                 )
             if not self._depth:
-                self._revised(
-                    self._audit.add_revision(
-                        at_ms=now, who=self._who, reason=f"{action} {target}", fleet=self.document()
+                self.revised(
+                    self.audit.add_revision(
+                        at_ms=now, who=self.who, reason=f"{action} {target}", fleet=self.document()
                     )
                 )
 
     def document(self) -> str:
         """The fleet as TOML text, the same text for the same fleet."""
-        if self._whole is not None:
-            return self._to_toml(self._whole())
-        return self._to_toml(
-            fleet_document(self._providers, self._models, self._assignments, self._budgets)
+        if self.whole is not None:
+            return self.to_toml(self.whole())
+        return self.to_toml(
+            fleet_document(self.providers, self.models, self.assignments, self.budgets)
         )
 
     def now_ms(self) -> int:
-        return int(self._clock() * 1000)
+        return int(self.clock() * 1000)
 
     # --- providers ---------------------------------------------------------------------------
 
@@ -170,38 +159,38 @@ class FleetService:
                 hint="write it as https://host/path, without a key, a query or a user name",
             )
         check_no_secret(provider)
-        if self._providers.get(provider.slug) is None:
+        if self.providers.get(provider.slug) is None:
             self._namespace.check("provider", provider.slug)
         slots = provider.max_concurrency
         if slots is not None and (type(slots) is not int or not 1 <= slots <= _MOST_SLOTS):
             raise UsageError(
                 "max concurrency is a whole number of at least 1; without it: no limit"
             )
-        old = self._providers.get(provider.slug)
+        old = self.providers.get(provider.slug)
         with self.change("provider.put", provider.slug, _plain(old), _plain(provider)):
-            self._providers.put(provider)
+            self.providers.put(provider)
 
     def remove_provider(self, slug: str) -> None:
         """Raises NotFound; UsageError while roles, rules or chains use its models."""
         provider = self.provider(slug)
-        users = [use for m in self._models.all(provider=slug) for use in self.uses(m.id)]
+        users = [use for m in self.models.all(provider=slug) for use in self.uses(m.id)]
         if users:
             raise UsageError(
                 f"models of {slug} are in use: {', '.join(users)}",
                 hint=f"take them out first, or: omni providers disable {slug}",
             )
         with self.change("provider.remove", slug, _plain(provider), None):
-            for model in self._models.all(provider=slug, hidden=True):
+            for model in self.models.all(provider=slug, hidden=True):
                 if not model.is_system:
-                    self._models.delete(model.id)
-            self._providers.delete(slug)
+                    self.models.delete(model.id)
+            self.providers.delete(slug)
 
     def provider(self, slug: str) -> Provider:
-        provider = self._providers.get(slug)
+        provider = self.providers.get(slug)
         if provider is None:
             raise NotFound(
                 f"no provider {slug!r} in the fleet",
-                hint=meant(slug, [one.slug for one in self._providers.all()])
+                hint=meant(slug, [one.slug for one in self.providers.all()])
                 or "omni providers list shows them; omni providers add SLUG adds one",
             )
         return provider
@@ -224,20 +213,20 @@ class FleetService:
             if value is not None and not 1 <= value <= _MOST_TOKENS:
                 raise UsageError(f"{name} is 1 to {_MOST_TOKENS:,} tokens")
         check_settings(model.id, model.settings)
-        old = self._models.get(model.id)
+        old = self.models.get(model.id)
         for alias in model.aliases:
             if old is None or alias not in old.aliases:
                 check_alias(alias)
                 self._namespace.check("alias", alias, own=(model.id,))
-        self._put_model(model, self._models.user_fields(model.id) | set(set_fields))
+        self._put_model(model, self.models.user_fields(model.id) | set(set_fields))
 
     def _put_model(self, model: ModelInfo, user_fields: Collection[str]) -> None:
-        with self.change("model.put", model.id, _plain(self._models.get(model.id)), _plain(model)):
-            self._models.put(model, now_ms=self.now_ms(), user_fields=set(user_fields))
+        with self.change("model.put", model.id, _plain(self.models.get(model.id)), _plain(model)):
+            self.models.put(model, now_ms=self.now_ms(), user_fields=set(user_fields))
 
     def model(self, name: str) -> ModelInfo:
         """By id or alias."""
-        found = self._models.get(self._names.model(name))
+        found = self.models.get(self.names.model(name))
         if found is None:
             raise NotFound(f"no model {name!r}")
         return found
@@ -253,7 +242,7 @@ class FleetService:
         """What to say before a model is put to work that its provider stops serving soon, or has
         stopped serving; "" for any other, and for those of a simulator, which serves them all."""
         model = self.model(name)
-        provider = self._providers.get(model.provider)
+        provider = self.providers.get(model.provider)
         today = utc_day(self.now_ms())
         if model.retired_on is None or (provider is not None and provider.simulated):
             return ""
@@ -263,11 +252,11 @@ class FleetService:
 
     def kept_status(self, model_id: str) -> tuple[str, bool]:
         """A model's status, and whether it is the user's own word: what ``put_back`` takes."""
-        return self.model(model_id).status, "status" in self._models.user_fields(model_id)
+        return self.model(model_id).status, "status" in self.models.user_fields(model_id)
 
     def put_back(self, model_id: str, status: str, own: bool) -> None:
         """A status as ``kept_status`` told it: the catalogue's stays out of the fleet document."""
-        fields = self._models.user_fields(model_id) - {"status"}
+        fields = self.models.user_fields(model_id) - {"status"}
         fresh = replace(self.model(model_id), status=one_of("status", status, STATUSES))
         self._put_model(fresh, fields | {"status"} if own else fields)
 
@@ -283,7 +272,7 @@ class FleetService:
             )
         else:
             with self.change("model.remove", model.id, _plain(model), None):
-                self._models.delete(model.id)
+                self.models.delete(model.id)
         return model
 
     def set_price(
@@ -315,13 +304,13 @@ class FleetService:
                 raise UsageError(f"a price is at most ${MOST_USD:,}; rates are per 1M tokens")
         now = self.now_ms()
         if not sure:
-            check_rates(rates, published(self._models, model.id, now), model.id)
+            check_rates(rates, published(self.models, model.id, now), model.id)
         dated = {"source": source, "source_date": utc_day(now), **terms}
         if rates or free:
             kinds: dict[str, Any] = {kind: Rate(amount) for kind, amount in rates.items()}
             price = Price(state="free" if free else "priced", **kinds, **dated)
         else:
-            row = PriceBook(self._models, now_ms=now).current(model.id)
+            row = PriceBook(self.models, now_ms=now).current(model.id)
             known = None if row is None or row.price.state != "priced" else row.price
             if known is None and terms.keys() & {field for field, _ in UNITS.values()}:
                 known = Price("priced")
@@ -335,19 +324,19 @@ class FleetService:
         if not free:
             shown = {kind: str(amount) for kind, amount in (rates | terms).items()}
         with self.change("model.price", model.id, None, shown):
-            self._models.set_price(model.id, price, origin="user", now_ms=now)
+            self.models.set_price(model.id, price, origin="user", now_ms=now)
         return model
 
     def reset_price(self, name: str) -> ModelInfo:
         """Back to the catalogue's price."""
         model = self.model(name)
         with self.change("model.price", model.id, "user", "catalogue"):
-            self._models.drop_prices(model.id, origin="user", now_ms=self.now_ms())
+            self.models.drop_prices(model.id, origin="user", now_ms=self.now_ms())
         return model
 
     def uses(self, model_id: str) -> list[str]:
         """Roles, rules and chains that name a model, organisations' own among them."""
-        return uses_of(self._assignments, model_id)
+        return uses_of(self.assignments, model_id)
 
     # --- roles, rules, chains ----------------------------------------------------------------
 
@@ -359,7 +348,7 @@ class FleetService:
         if priority < 1:
             raise UsageError("priority is 1 (first) or more")
         model = self.model(model_name)
-        old = self._assignments.role(role_name)
+        old = self.assignments.role(role_name)
         if old is None:
             self._namespace.check("role", role_name)
         kept = [item for item in (old.models if old else ()) if item.model != model.id]
@@ -369,7 +358,7 @@ class FleetService:
             tuple(sorted([*kept, RoleModel(model.id, priority)], key=lambda i: i.priority)),
         )
         with self.change("role.assign", role_name, _plain(old), _plain(fresh)):
-            self._assignments.put_role(fresh)
+            self.assignments.put_role(fresh)
             if model.status == "standby":
                 self.set_status(model.id, "active")
         return fresh
@@ -377,31 +366,31 @@ class FleetService:
     def put_role(self, role: Role) -> None:
         """Replace a role's models and description as a whole."""
         check_slug("role", role.name)
-        old = self._assignments.role(role.name)
+        old = self.assignments.role(role.name)
         if old is None:
             self._namespace.check("role", role.name)
         with self.change("role.assign", role.name, _plain(old), _plain(role)):
-            self._assignments.put_role(role)
+            self.assignments.put_role(role)
 
     def unassign_role(self, role_name: str, model_name: str) -> Role:
         role = self.role(role_name)
-        model_id = self._names.model(model_name)
+        model_id = self.names.model(model_name)
         fresh = replace(role, models=tuple(i for i in role.models if i.model != model_id))
         if fresh == role:
             raise NotFound(f"{model_id} has no part in role {role_name}")
         with self.change("role.unassign", role_name, _plain(role), _plain(fresh)):
-            self._assignments.put_role(fresh)
+            self.assignments.put_role(fresh)
         return fresh
 
     def remove_role(self, role_name: str) -> None:
         role = self.role(role_name)
         with self.change("role.remove", role_name, _plain(role), None):
-            self._assignments.delete_role(role_name)
+            self.assignments.delete_role(role_name)
 
     def role(self, name: str) -> Role:
-        role = self._assignments.role(name)
+        role = self.assignments.role(name)
         if role is None:
-            names = [role.name for role in self._assignments.roles()]
+            names = [role.name for role in self.assignments.roles()]
             raise NotFound(
                 f"no role {name!r}", hint=meant(name, names) or "omni roles list shows them"
             )
@@ -415,7 +404,7 @@ class FleetService:
         model = self.model(model_name)
         rule = Rule(0, condition.strip(), model.id, priority)
         with self.change("rule.add", condition, None, _plain(rule)):
-            rule = replace(rule, id=self._assignments.put_rule(rule))
+            rule = replace(rule, id=self.assignments.put_rule(rule))
             if model.status == "standby":
                 self.set_status(model.id, "active")
         return rule
@@ -425,16 +414,16 @@ class FleetService:
         fresh = replace(rule, **fields)
         check_condition(fresh.condition)
         with self.change("rule.edit", str(rule_id), _plain(rule), _plain(fresh)):
-            self._assignments.put_rule(fresh)
+            self.assignments.put_rule(fresh)
         return fresh
 
     def remove_rule(self, rule_id: int) -> None:
         rule = self.rule(rule_id)
         with self.change("rule.remove", str(rule_id), _plain(rule), None):
-            self._assignments.delete_rule(rule_id)
+            self.assignments.delete_rule(rule_id)
 
     def rule(self, rule_id: int) -> Rule:
-        for rule in self._assignments.rules():
+        for rule in self.assignments.rules():
             if rule.id == rule_id:
                 return rule
         raise NotFound(f"no rule {rule_id}", hint="omni rules list shows them")
@@ -456,30 +445,30 @@ class FleetService:
         if multiple is not None and chain.any_cost:
             raise UsageError("a chain has a cost multiple or takes any cost, not both")
         check_hedge(chain.hedge_ms)
-        old = self._assignments.chain(chain.name)
+        old = self.assignments.chain(chain.name)
         if old is None:
             self._namespace.check("chain", chain.name, own=namesakes(chain.name, seen))
         with self.change("chain.put", chain.name, _plain(old), _plain(chain)):
-            self._assignments.put_chain(chain)
+            self.assignments.put_chain(chain)
 
     def rename_chain(self, name: str, new_name: str) -> None:
         check_chain_name(new_name)
         self.chain(name)
-        if self._assignments.chain(new_name) is not None:
+        if self.assignments.chain(new_name) is not None:
             raise UsageError(f"there is a chain {new_name!r} already")
         self._namespace.check("chain", new_name)
         with self.change("chain.rename", name, name, new_name):
-            self._assignments.rename_chain(name, new_name)
+            self.assignments.rename_chain(name, new_name)
 
     def remove_chain(self, name: str) -> None:
         chain = self.chain(name)
         with self.change("chain.remove", name, _plain(chain), None):
-            self._assignments.delete_chain(name)
+            self.assignments.delete_chain(name)
 
     def chain(self, name: str) -> Chain:
-        chain = self._assignments.chain(name)
+        chain = self.assignments.chain(name)
         if chain is None:
-            names = [chain.name for chain in self._assignments.chains()]
+            names = [chain.name for chain in self.assignments.chains()]
             raise NotFound(
                 f"no chain {name!r}", hint=meant(name, names) or "omni chains list shows them"
             )
@@ -498,7 +487,7 @@ class FleetService:
                 f"{text!r}: unknown setting {sorted(unknown)[0]!r}",
                 hint="write it as PROVIDER/MODEL:retries=3,timeout_ms=30000",
             )
-        link = ChainLink(self._names.model(head))
+        link = ChainLink(self.names.model(head))
         link = replace(
             link,
             max_retries=values.get("retries", link.max_retries),

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from msgspec import Struct
+
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.hosts import host_and_port, is_near, is_public
 from omni_cli.domain.record import replace
@@ -130,27 +132,21 @@ class Eyes:
         )
 
 
-class OrgProviders:
-    """``slug``: an own provider's ends in @ORG; without that it means the own one, if any."""
+class OrgProviders(Struct, eq=False):
+    """``slug``: an own provider's ends in @ORG; without that it means the own one, if any.
 
-    def __init__(
-        self,
-        raw: Providers,
-        eyes: Eyes,
-        inside: Callable[[], bool] = lambda: True,
-        addresses: Callable[[str], Sequence[str]] = lambda _: (),
-    ) -> None:
-        """Args:
+    Args:
         inside: whether an organisation's own provider may be within this machine's networks.
         addresses: of a host's name.
-        """
-        self._raw = raw
-        self.eyes = eyes
-        self._inside = inside
-        self._addresses = addresses
+    """
+
+    raw: Providers
+    eyes: Eyes
+    inside: Callable[[], bool] = lambda: True
+    addresses: Callable[[str], Sequence[str]] = lambda _: ()
 
     def all(self) -> list[Provider]:
-        found = [provider for provider in self._raw.all() if self.eyes.sees(provider.slug)]
+        found = [provider for provider in self.raw.all() if self.eyes.sees(provider.slug)]
         if not self.eyes.org:
             return found
         hidden = {self.eyes.bare(p.slug) for p in found if whose(p.slug)}
@@ -160,27 +156,27 @@ class OrgProviders:
         """The kept name that ``slug`` means."""
         if self.eyes.org and MARK not in slug:
             own = self.eyes.own(slug)
-            return own if self._raw.get(own) is not None else slug
+            return own if self.raw.get(own) is not None else slug
         return slug
 
     def get(self, slug: str) -> Provider | None:
-        return self._raw.get(self.resolved(slug)) if self.eyes.sees(slug) else None
+        return self.raw.get(self.resolved(slug)) if self.eyes.sees(slug) else None
 
     def put(self, provider: Provider) -> None:
         if not self.eyes.org:
-            self._raw.put(provider)
+            self.raw.put(provider)
             return
         slug = self.eyes.own(provider.slug)
-        shared = self._raw.get(provider.slug) if slug != provider.slug else None
+        shared = self.raw.get(provider.slug) if slug != provider.slug else None
         if provider.key_env is not None and (shared is None or shared.key_env != provider.key_env):
             raise UsageError(
                 "a key of an organisation's own provider is kept for it, and in no variable",
                 hint=f"omni --org {self.eyes.org} keys set {provider.slug}",
             )
-        old = self._raw.get(slug)
-        if (old is None or old.base_url != provider.base_url) and not self._inside():
+        old = self.raw.get(slug)
+        if (old is None or old.base_url != provider.base_url) and not self.inside():
             self._check_outside(provider.base_url)
-        self._raw.put(replace(provider, slug=slug, key_env=None))
+        self.raw.put(replace(provider, slug=slug, key_env=None))
 
     def _check_outside(self, url: str) -> None:
         """Who manages an organisation is not who runs the gateway: what its network alone can
@@ -188,7 +184,7 @@ class OrgProviders:
         from urllib.parse import urlsplit
 
         host = urlsplit(url).hostname or ""
-        within = [found for found in self._addresses(host) if not is_public(found)]
+        within = [found for found in self.addresses(host) if not is_public(found)]
         if within or is_near(url):
             raise UsageError(
                 f"{host} is within the gateway's own network"
@@ -201,7 +197,7 @@ class OrgProviders:
         kept = self.resolved(slug)
         if self.eyes.org and not whose(kept):
             self.eyes.shared(f"provider {slug}")
-        self._raw.delete(kept)
+        self.raw.delete(kept)
 
     def record_test(
         self,
@@ -213,11 +209,11 @@ class OrgProviders:
         error: str | None,
     ) -> None:
         kept = self.resolved(slug)
-        self._raw.record_test(kept, status, at_ms=at_ms, latency_ms=latency_ms, error=error)
+        self.raw.record_test(kept, status, at_ms=at_ms, latency_ms=latency_ms, error=error)
 
     def last_test(self, slug: str) -> tuple[int, int | None, str | None] | None:
         kept = self.resolved(slug)
-        found = self._raw.last_test(kept) if self.eyes.sees(kept) else None
+        found = self.raw.last_test(kept) if self.eyes.sees(kept) else None
         if found is None or not self.eyes.org or whose(kept):
             return found
         return found[0], found[1], None if found[2] is None else "the test failed"
@@ -382,98 +378,97 @@ class OrgModels:
         self._raw.drop_prices(model_id, origin=origin, now_ms=now_ms)
 
 
-class OrgAssignments:
+class OrgAssignments(Struct, eq=False):
     """Roles and chains by their bare names; rules without their condition on the organisation."""
 
-    def __init__(self, raw: Assignments, models: OrgModels, eyes: Eyes) -> None:
-        self._raw = raw
-        self._models = models
-        self._eyes = eyes
+    raw: Assignments
+    models: OrgModels
+    eyes: Eyes
 
     def roles(self) -> list[Role]:
-        return self._named(self._raw.roles(), self._role)
+        return self._named(self.raw.roles(), self._role)
 
     def _role(self, role: Role) -> Role:
-        models = tuple(replace(item, model=self._models.kept(item.model)) for item in role.models)
-        return replace(role, name=self._eyes.bare(role.name), models=models)
+        models = tuple(replace(item, model=self.models.kept(item.model)) for item in role.models)
+        return replace(role, name=self.eyes.bare(role.name), models=models)
 
     def _named(self, every: Sequence[Named], shown: Callable[[Named], Named]) -> list[Named]:
-        org = self._eyes.org
-        mine = {self._eyes.bare(one.name) for one in every if org and whose(one.name) == org}
+        org = self.eyes.org
+        mine = {self.eyes.bare(one.name) for one in every if org and whose(one.name) == org}
         return [
             shown(one)
             for one in every
-            if self._eyes.sees(one.name) and (whose(one.name) or one.name not in mine)
+            if self.eyes.sees(one.name) and (whose(one.name) or one.name not in mine)
         ]
 
     def role(self, name: str) -> Role | None:
-        return next((role for role in self.roles() if role.name == self._eyes.bare(name)), None)
+        return next((role for role in self.roles() if role.name == self.eyes.bare(name)), None)
 
     def put_role(self, role: Role) -> None:
-        self._raw.put_role(replace(role, name=self._eyes.own(role.name)))
+        self.raw.put_role(replace(role, name=self.eyes.own(role.name)))
 
     def delete_role(self, name: str) -> None:
-        kept = self._eyes.own(name)
-        if self._raw.role(kept) is None:
-            self._eyes.shared(f"role {name}")
-        self._raw.delete_role(kept)
+        kept = self.eyes.own(name)
+        if self.raw.role(kept) is None:
+            self.eyes.shared(f"role {name}")
+        self.raw.delete_role(kept)
 
     def rules(self) -> list[Rule]:
-        if not self._eyes.org:  # those with a condition on an organisation are never another's
-            return self._raw.rules()
+        if not self.eyes.org:  # those with a condition on an organisation are never another's
+            return self.raw.rules()
         found = []
-        for rule in self._raw.rules():
+        for rule in self.raw.rules():
             org, condition = rule_of(rule)
-            if org == self._eyes.org or not _SAYS_ORG.search(rule.condition):
-                model = self._models.kept(rule.model)
+            if org == self.eyes.org or not _SAYS_ORG.search(rule.condition):
+                model = self.models.kept(rule.model)
                 found.append(replace(rule, condition=condition, model=model))
         return found
 
     def put_rule(self, rule: Rule) -> int:
-        if not self._eyes.org:
-            return self._raw.put_rule(rule)
+        if not self.eyes.org:
+            return self.raw.put_rule(rule)
         self._check_own(rule.id)
-        condition = f"org == '{self._eyes.org}' && ({rule.condition})"
-        return self._raw.put_rule(replace(rule, condition=condition))
+        condition = f"org == '{self.eyes.org}' && ({rule.condition})"
+        return self.raw.put_rule(replace(rule, condition=condition))
 
     def delete_rule(self, rule_id: int) -> None:
         self._check_own(rule_id)
-        self._raw.delete_rule(rule_id)
+        self.raw.delete_rule(rule_id)
 
     def _check_own(self, rule_id: int) -> None:
-        if not self._eyes.org or not rule_id:
+        if not self.eyes.org or not rule_id:
             return
-        for rule in self._raw.rules():
-            if rule.id == rule_id and rule_of(rule)[0] != self._eyes.org:
-                self._eyes.shared(f"rule {rule_id}")
+        for rule in self.raw.rules():
+            if rule.id == rule_id and rule_of(rule)[0] != self.eyes.org:
+                self.eyes.shared(f"rule {rule_id}")
 
     def chains(self) -> list[Chain]:
-        return self._named(self._raw.chains(), self._chain)
+        return self._named(self.raw.chains(), self._chain)
 
     def _chain(self, chain: Chain) -> Chain:
-        links = tuple(replace(link, model=self._models.kept(link.model)) for link in chain.links)
-        return replace(chain, name=self._eyes.bare(chain.name), links=links)
+        links = tuple(replace(link, model=self.models.kept(link.model)) for link in chain.links)
+        return replace(chain, name=self.eyes.bare(chain.name), links=links)
 
     def chain(self, name: str) -> Chain | None:
-        return next((one for one in self.chains() if one.name == self._eyes.bare(name)), None)
+        return next((one for one in self.chains() if one.name == self.eyes.bare(name)), None)
 
     def put_chain(self, chain: Chain) -> None:
-        self._raw.put_chain(replace(chain, name=self._eyes.own(chain.name)))
+        self.raw.put_chain(replace(chain, name=self.eyes.own(chain.name)))
 
     def rename_chain(self, name: str, new_name: str) -> None:
-        kept = self._eyes.own(name)
-        if self._raw.chain(kept) is None:
-            self._eyes.shared(f"chain {name}")
-        self._raw.rename_chain(kept, self._eyes.own(new_name))
+        kept = self.eyes.own(name)
+        if self.raw.chain(kept) is None:
+            self.eyes.shared(f"chain {name}")
+        self.raw.rename_chain(kept, self.eyes.own(new_name))
 
     def delete_chain(self, name: str) -> None:
-        kept = self._eyes.own(name)
-        if self._raw.chain(kept) is None:
-            self._eyes.shared(f"chain {name}")
-        self._raw.delete_chain(kept)
+        kept = self.eyes.own(name)
+        if self.raw.chain(kept) is None:
+            self.eyes.shared(f"chain {name}")
+        self.raw.delete_chain(kept)
 
 
-class OrgBudgets:
+class OrgBudgets(Struct, eq=False):
     """One organisation's budgets: what is ``all`` to it is the organisation to everybody. Beside
     that: of its own keys, of its own providers and of their models.
 
@@ -481,29 +476,28 @@ class OrgBudgets:
     gets tighter.
     """
 
-    def __init__(self, raw: Budgets, keys: ClientKeys, eyes: Eyes) -> None:
-        self._raw = raw
-        self._keys = keys
-        self._eyes = eyes
+    raw: Budgets
+    keys: ClientKeys
+    eyes: Eyes
 
     def _shown(self, budget: Budget) -> Budget | None:
-        if (budget.scope, budget.value) == ("org", self._eyes.org):
+        if (budget.scope, budget.value) == ("org", self.eyes.org):
             return replace(budget, scope="all", value="")
-        if budget.scope == "key" and budget.value in {key.name for key in self._keys.all()}:
+        if budget.scope == "key" and budget.value in {key.name for key in self.keys.all()}:
             return budget
-        own = budget.scope in ("provider", "model") and whose(budget.value) == self._eyes.org
+        own = budget.scope in ("provider", "model") and whose(budget.value) == self.eyes.org
         return budget if own else None
 
     def _kept(self, budget: Budget) -> Budget:
         if budget.scope == "all":
-            return replace(budget, scope="org", value=self._eyes.org)
+            return replace(budget, scope="org", value=self.eyes.org)
         return budget
 
     def all(self) -> list[Budget]:
-        return [shown for one in self._raw.all() if (shown := self._shown(one)) is not None]
+        return [shown for one in self.raw.all() if (shown := self._shown(one)) is not None]
 
     def get(self, budget_id: int) -> Budget | None:
-        found = self._raw.get(budget_id)
+        found = self.raw.get(budget_id)
         return None if found is None else self._shown(found)
 
     def put(self, budget: Budget) -> int:
@@ -515,40 +509,40 @@ class OrgBudgets:
         if budget.id and self.get(budget.id) is None:
             raise UsageError(f"there is no budget {budget.id}")
         kept = self._kept(budget)
-        old = self._raw.get(budget.id) if budget.id else None
+        old = self.raw.get(budget.id) if budget.id else None
         if old is not None and old.scope == "org" and not _tighter(kept, old):
             self._refuse_more(old)
-        return self._raw.put(kept)
+        return self.raw.put(kept)
 
     def delete(self, budget_id: int) -> None:
         found = self.get(budget_id)
         if found is not None and found.scope == "all":
             self._refuse_more(found)
         if found is not None:
-            self._raw.delete(budget_id)
+            self.raw.delete(budget_id)
 
     def _refuse_more(self, budget: Budget) -> NoReturn:
         raise UsageError(
-            f"{self._eyes.org} may only lower what all of it may spend",
+            f"{self.eyes.org} may only lower what all of it may spend",
             hint=f"omni budgets raise {budget.id} and omni budgets remove {budget.id} are for "
             "whoever is of no organisation",
         )
 
     def of_models(self, at_ms: int) -> list[BudgetStatus]:
-        return self._raw.of_models(at_ms)
+        return self.raw.of_models(at_ms)
 
     def status(self, budget: Budget, at_ms: int) -> BudgetStatus:
-        found = self._raw.status(self._kept(budget), at_ms)
+        found = self.raw.status(self._kept(budget), at_ms)
         return replace(found, budget=budget)
 
     def mark_alerted(self, budget_id: int, start_at: int, percent: float) -> bool:
-        return self._raw.mark_alerted(budget_id, start_at, percent)
+        return self.raw.mark_alerted(budget_id, start_at, percent)
 
     def estimated_nusd(self, budget: Budget, start: int, end: int) -> int:
-        return self._raw.estimated_nusd(self._kept(budget), start, end)
+        return self.raw.estimated_nusd(self._kept(budget), start, end)
 
     def held_nusd(self, budget: Budget, start: int, end: int) -> int:
-        return self._raw.held_nusd(self._kept(budget), start, end)
+        return self.raw.held_nusd(self._kept(budget), start, end)
 
 
 def _tighter(fresh: Budget, old: Budget) -> bool:

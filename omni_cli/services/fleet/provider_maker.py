@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from msgspec import Struct
+
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.hosts import base_url_in, default_slots, is_here
 from omni_cli.domain.models import AuthMethod, Provider
@@ -29,7 +31,7 @@ class Known(Protocol):
     def key_envs(self) -> Sequence[str]: ...
 
 
-class ProviderMaker:
+class ProviderMaker(Struct, eq=False):
     """Args:
     presets: well-known providers by slug.
     proposed: a known provider's base URL, and the variable that says so, if any.
@@ -37,18 +39,10 @@ class ProviderMaker:
     variables: keys may be in the environment's.
     """
 
-    def __init__(
-        self,
-        presets: Mapping[str, Known],
-        proposed: Callable[[str], tuple[str, str | None]],
-        place: Callable[[Provider], str | None],
-        *,
-        variables: bool,
-    ) -> None:
-        self._variables = variables
-        self._presets = presets
-        self._proposed = proposed
-        self._place = place
+    presets: Mapping[str, Known]
+    proposed: Callable[[str], tuple[str, str | None]]
+    place: Callable[[Provider], str | None]
+    variables: bool
 
     def new(
         self,
@@ -66,16 +60,16 @@ class ProviderMaker:
 
         Raises UsageError: omni does not know it, and too little was said.
         """
-        preset = self._presets.get(slug)
+        preset = self.presets.get(slug)
         if preset is None and (protocol is None or base_url is None):
-            near = meant(slug, self._presets, most=1)
+            near = meant(slug, self.presets, most=1)
             raise UsageError(
                 f"{slug!r} is no provider that omni knows",
                 hint=(f"{near} Else: " if near else "")
                 + f"omni providers add {slug} --protocol openai --base-url https://HOST/v1, "
-                f"or one of {', '.join(self._presets)}",
+                f"or one of {', '.join(self.presets)}",
             )
-        url = base_url_in(base_url or self._proposed(slug)[0])
+        url = base_url_in(base_url or self.proposed(slug)[0])
         provider = Provider(
             slug=slug,
             name=name or (preset.name if preset else slug),
@@ -83,13 +77,13 @@ class ProviderMaker:
             base_url=url,
             max_concurrency=default_slots(slug, url),
         )
-        place = self._place(provider) or ""
+        place = self.place(provider) or ""
         if auth_method is None:
             # Without a word about keys: local servers need none, unless there is one.
             here = (preset is not None and preset.local) or is_here(url)
             auth_method = "none" if here and not (place or keyed) else "api_key"
         variable = None
-        if preset is not None and auth_method == "api_key" and not keyed and self._variables:
+        if preset is not None and auth_method == "api_key" and not keyed and self.variables:
             variable = place.removeprefix("env:") if place.startswith("env:") else None
             variable = variable or next(iter(preset.key_envs), None)
         return replace(provider, auth_method=auth_method, key_env=variable)
