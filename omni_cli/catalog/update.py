@@ -7,7 +7,7 @@ from typing import Any
 
 from omni_cli.catalog import CHECKED_KEY, KEY, is_in, stamp
 from omni_cli.catalog.load import apply_remote, load_catalog
-from omni_cli.domain.errors import ProviderError, UsageError
+from omni_cli.domain.errors import ProviderError, file_errors
 from omni_cli.ports import Fetcher, HttpCall, ProviderAdapter
 from omni_cli.repositories import Models, Store
 from omni_cli.services.fleet.catalogue import refresh, seed
@@ -79,10 +79,8 @@ def update(
 
 
 def _contents(file: Path) -> bytes:
-    try:
+    with file_errors("read", file):
         return file.read_bytes()
-    except OSError as exc:
-        raise UsageError(f"cannot read {file}: {exc.strerror}") from exc
 
 
 def _download(transport: Fetcher, words: ProviderAdapter, url: str | None) -> bytes:

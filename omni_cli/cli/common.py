@@ -1,7 +1,6 @@
 """What several commands share: opening the app, parsing options, completing names."""
 
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -122,9 +121,6 @@ def confirmed(change: "Callable[[bool], T]", yes: bool) -> "T":
     return change(True)
 
 
-_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-
-
 def given_span(omni_app: App, from_date: str | None, to_date: str | None) -> tuple[int, int]:
     """[start, end) of two days of the user's zone, ms; all of time where neither is given."""
     from omni_cli.domain.periods import parse_span
@@ -151,14 +147,6 @@ def percent(text: str, option: str) -> float:
     return value
 
 
-def duration_ms(text: str) -> int:
-    """``30m``, ``6h``, ``2d``, ``1w`` in milliseconds. Raises UsageError."""
-    match = re.fullmatch(r"(\d+)([mhdw])", text.strip())
-    if match is None:
-        raise UsageError(f"{text!r} is no span of time", hint="write it as 30m, 6h, 2d or 1w")
-    return int(match[1]) * _UNITS[match[2]]
-
-
 def read_key(slug: str) -> str:
     """An API key from stdin; a terminal is asked without showing it.
 
@@ -178,6 +166,17 @@ def read_key(slug: str) -> str:
 def words(values: Iterable[str] | None) -> list[str]:
     """Repeated options, each of which may hold several values with commas between."""
     return [word.strip() for value in values or () for word in value.split(",") if word.strip()]
+
+
+def pairs(values: Iterable[str] | None, option: str, shape: str = "NAME=VALUE") -> dict[str, str]:
+    """Raises UsageError on anything that is not written as ``shape`` says."""
+    found: dict[str, str] = {}
+    for pair in values or ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"{option} is written {shape}, not {pair!r}")
+        found[name.strip()] = value
+    return found
 
 
 def numbers(values: Iterable[str] | None, option: str) -> dict[str, float]:

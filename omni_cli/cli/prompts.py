@@ -23,7 +23,7 @@ from omni_cli.domain.chat import (
     image_part,
     media_type,
 )
-from omni_cli.domain.errors import UsageError
+from omni_cli.domain.errors import UsageError, file_errors
 from omni_cli.domain.hosts import is_here
 from omni_cli.domain.models import BADGES
 from omni_cli.domain.pricing import usd_to_nusd
@@ -155,17 +155,6 @@ def _encodable(text: str) -> str:
     return text
 
 
-def params(pairs: Sequence[str]) -> dict[str, str]:
-    """``NAME=VALUE`` pairs. Raises UsageError on anything else."""
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"-p is written NAME=VALUE, not {pair!r}")
-        found[name.strip()] = value
-    return found
-
-
 def read_source(source: str) -> list[Part]:
     """A file, the texts of a folder, or what a URL of this machine answers.
 
@@ -276,12 +265,10 @@ def read_image(source: str) -> MediaPart:
 
 
 def _bytes(path: Path) -> bytes:
-    try:
+    with file_errors("read", path):
         if path.stat().st_size > MAX_FILE_BYTES:
             raise UsageError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB")
         return path.read_bytes()
-    except OSError as exc:
-        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
 
 
 def chat_request(

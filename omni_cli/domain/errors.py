@@ -33,7 +33,8 @@ OmniError
     └── Malformed           the answer does not follow the protocol, or was cut off
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 #: Characters of a rule that its error shows on each side of the column.
@@ -274,3 +275,17 @@ class AllProvidersFailed(OmniError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.causes = tuple(causes)
+
+
+@contextmanager
+def file_errors(verb: str, place: object) -> Iterator[None]:
+    """What is wrong with a file that the user named: "cannot read a.txt: Permission denied".
+
+    Raises UsageError.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"cannot {verb} {place}: it is no UTF-8 text") from exc
+    except OSError as exc:
+        raise UsageError(f"cannot {verb} {place}: {exc.strerror or exc}") from exc

@@ -45,6 +45,14 @@ def iso(at_ms: int | None) -> str | None:
     return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def duration_ms(text: str) -> int:
+    """``30m``, ``6h``, ``2d``, ``1w`` in milliseconds. Raises UsageError; also for none of them."""
+    match = re.fullmatch(r"(\d+)([mhdw])", text.strip())
+    if match is None or not int(match[1]):
+        raise UsageError(f"{text!r} is no span of time", hint="write it as 30m, 6h, 2d or 1w")
+    return int(match[1]) * {"m": 60_000, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}[match[2]]
+
+
 def period_kind(text: str) -> PeriodKind:
     """A budget's period by its name. Raises UsageError."""
     for kind in PERIODS:

@@ -13,7 +13,6 @@ from omni_cli.cli.common import (
     complete_models,
     complete_providers,
     complete_roles,
-    duration_ms,
     grouped,
     omni,
 )
@@ -23,7 +22,7 @@ from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
 from omni_cli.domain.ids import id_text, parse_id
-from omni_cli.domain.periods import day_start
+from omni_cli.domain.periods import day_start, duration_ms
 from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
 from omni_cli.domain.tasks import WEEKDAYS
 from omni_cli.domain.words import counted

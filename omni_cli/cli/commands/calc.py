@@ -13,7 +13,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.common import complete_catalogue, grouped, omni
 from omni_cli.cli.render import note, number, out, paint
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.domain.errors import UnknownPrice, UsageError
+from omni_cli.domain.errors import UnknownPrice, UsageError, file_errors
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.pricing import Price, format_usd
 from omni_cli.domain.tokens import estimate_tokens
@@ -118,10 +118,8 @@ def _count(text: list[str], files: list[Path], given: int | None) -> Counted:
         return Counted(given, "given")
     parts = [sys.stdin.read()] if piped or text == ["-"] else [" ".join(text)] if text else []
     for path in files:
-        try:
+        with file_errors("read", path):
             parts.append(path.read_text("utf-8", "replace"))
-        except OSError as exc:
-            raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
     whole = "\n".join(parts)
     if not whole:
         raise UsageError(

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_selectors, grouped, omni
+from omni_cli.cli.common import JsonFlag, complete_selectors, grouped, omni, pairs
 from omni_cli.cli.markdown import Raw
 from omni_cli.cli.prompts import (
     Consent,
     RequestFacts,
     chat_request,
     new_turns,
-    params,
     read_prompt,
     route_options,
 )
@@ -126,7 +125,7 @@ def chat(
         model = model or (form.model if form else None) or omni_app.config.chat.default_model
         selector = omni_app.names.select(model or None)
         form = form or _of_role(omni_app, selector)
-        given = params(param or ())
+        given = pairs(param, "-p")
         if given and form is None:
             raise UsageError("-p goes with -t: a value for a template")
         if form is not None:

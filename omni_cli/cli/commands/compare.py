@@ -24,7 +24,7 @@ from omni_cli.domain.assertions import Assertion
 from omni_cli.domain.assertions import parse as parse_assertion
 from omni_cli.domain.chat import Message
 from omni_cli.domain.document import document
-from omni_cli.domain.errors import AssertionFailed, UsageError
+from omni_cli.domain.errors import AssertionFailed, UsageError, file_errors
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.record import replace
@@ -271,10 +271,8 @@ def _finish(
     if kind is not None or output is not None:
         text = _rendered(found, checked, kind or _by_suffix(output))
     if output is not None and text is not None:
-        try:
+        with file_errors("write", output):
             output.write_text(text, "utf-8")
-        except OSError as exc:
-            raise UsageError(f"cannot write {output}: {exc.strerror}") from exc
         note(f"wrote {output}")
     if asked.as_json:
         emit_json(documents.document(found, checked))

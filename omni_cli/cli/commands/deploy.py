@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import Apply, DryRun, JsonFlag, ask, duration_ms, omni, percent
+from omni_cli.cli.common import Apply, DryRun, JsonFlag, ask, omni, percent
 from omni_cli.cli.exits import ASSERTION
 from omni_cli.cli.render import Style, answer, emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
-from omni_cli.domain.errors import UsageError
+from omni_cli.domain.errors import UsageError, file_errors
+from omni_cli.domain.periods import duration_ms
 from omni_cli.domain.words import counted
 from omni_cli.services.fleet.apply import Change, changes_document
 from omni_cli.services.judge.deploys import Standing, standing_document
@@ -47,11 +48,9 @@ def export(
         sys.stdout.write(text)
         return
     fresh = output.with_name(output.name + ".new")
-    try:
+    with file_errors("write", output):
         fresh.write_text(text, "utf-8")
         fresh.replace(output)
-    except OSError as exc:
-        raise UsageError(f"cannot write {output}: {exc.strerror}") from exc
     note(f"written to {output}")
 
 
@@ -208,10 +207,8 @@ def _document(omni_app: App, source: str) -> dict[str, Any]:
     if source.isdigit():
         text = omni_app.history.revision(int(source)).fleet
     else:
-        try:
+        with file_errors("read", source):
             text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise UsageError(f"cannot read {source}: {exc}") from exc
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:

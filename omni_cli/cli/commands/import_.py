@@ -8,7 +8,7 @@ import typer
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import Apply, DryRun, JsonFlag, omni
+from omni_cli.cli.common import Apply, DryRun, JsonFlag, omni, pairs
 from omni_cli.cli.render import emit_json, moment, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
@@ -68,7 +68,9 @@ def import_(
             _bring_in(omni_app, _found(omni_app, source), how)
             return
         places = _places(source, path)
-        batch = load(source, places, mapping=parse_mapping(mapping or []), progress=_reading)
+        batch = load(
+            source, places, mapping=pairs(mapping, "--map", "FIELD=COLUMN"), progress=_reading
+        )
         _clear()
         plan = omni_app.importing.plan(source, batch.calls, trust_recorded=recorded)
         if not as_json:
@@ -243,17 +245,6 @@ def _places(source: str, paths: list[Path]) -> list[Path]:
         if not files:
             note(f"nothing of {importer.title} is in {path}: it looks for {importer.reads}")
     return paths
-
-
-def parse_mapping(pairs: list[str]) -> dict[str, str]:
-    """``FIELD=COLUMN`` options. Raises UsageError."""
-    found: dict[str, str] = {}
-    for pair in pairs:
-        field, equals, column = pair.partition("=")
-        if not equals or not field or not column:
-            raise UsageError(f"--map takes FIELD=COLUMN, not {pair!r}")
-        found[field.strip()] = column
-    return found
 
 
 def _asked(count: int) -> bool:

@@ -10,7 +10,7 @@ from omni_cli.cli.commands.deploy import show_changes
 from omni_cli.cli.common import Apply, DryRun, JsonFlag, ask, omni
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.domain.document import document
-from omni_cli.domain.errors import UsageError
+from omni_cli.domain.errors import file_errors
 from omni_cli.domain.words import counted
 from omni_cli.importers.configs.draft import Draft, LiteralKey
 
@@ -35,11 +35,8 @@ def import_config(
     """
     from omni_cli.importers.configs import read_config
 
-    try:
+    with file_errors("read", file):
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8"
-        raise UsageError(f"cannot read {file}: {reason}") from None
     with omni(quiet=as_json) as omni_app:
         draft = Draft(omni_app.applier.current(), omni_app.presets, omni_app.models.find)
         read_config(source, text, draft)

@@ -9,7 +9,7 @@ import typer
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_providers, grouped, omni, read_key
+from omni_cli.cli.common import JsonFlag, complete_providers, grouped, omni, pairs, read_key
 from omni_cli.cli.render import answer, emit_json, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.clouds import ADDRESSES, Part
@@ -506,14 +506,8 @@ def _slots(text: str) -> int | None:
     return int(text)
 
 
-def _headers(pairs: list[str] | None) -> dict[str, str]:
-    found = {}
-    for pair in pairs or ():
-        name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
-            raise UsageError("--header is written NAME=VALUE")
-        found[name.strip()] = value.strip()
-    return found
+def _headers(given: list[str] | None) -> dict[str, str]:
+    return {name: value.strip() for name, value in pairs(given, "--header").items()}
 
 
 def _same(old: Provider, new: Provider, *, named: bool, slots: bool, key_env: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import Apply, From, JsonFlag, To, given_span, omni
+from omni_cli.cli.common import Apply, From, JsonFlag, To, given_span, omni, pairs
 from omni_cli.cli.render import emit_json, note, number, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
@@ -129,7 +129,6 @@ def _file(
     with_imports: bool,
     as_json: bool,
 ) -> bool:
-    from omni_cli.cli.commands.import_ import parse_mapping
 
     if not file.exists():
         raise NotFound(f"there is no {file}")
@@ -137,7 +136,9 @@ def _file(
     skips: Counter[str] = Counter()
     theirs: list[InvoiceLine] = []
     problems: list[ImportProblem] = []
-    for item in read_invoice(file, source, skips=skips, mapping=parse_mapping(mapping)):
+    for item in read_invoice(
+        file, source, skips=skips, mapping=pairs(mapping, "--map", "FIELD=COLUMN")
+    ):
         if isinstance(item, ImportProblem):
             problems.append(item)
         else:

@@ -8,7 +8,7 @@ import typer
 
 from omni_cli.cli.common import JsonFlag, omni
 from omni_cli.cli.render import emit_json, note
-from omni_cli.domain.errors import UsageError
+from omni_cli.domain.errors import UsageError, file_errors
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -40,8 +40,6 @@ def report(
     if output is None:
         sys.stdout.write(text)
         return
-    try:
+    with file_errors("write", output):
         output.write_text(text, "utf-8")
-    except OSError as exc:
-        raise UsageError(f"cannot write {output}: {exc.strerror}") from exc
     note(f"wrote {output}")

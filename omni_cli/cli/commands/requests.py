@@ -8,7 +8,6 @@ from omni_cli.cli.common import (
     JsonFlag,
     complete_models,
     complete_roles,
-    duration_ms,
     grouped,
     omni,
 )
@@ -18,6 +17,7 @@ from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.money import shown_usd
+from omni_cli.domain.periods import duration_ms
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import OutcomeKind
 from omni_cli.domain.search import ORDERS, STATES, Term, exactly, parse

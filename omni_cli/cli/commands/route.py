@@ -12,7 +12,7 @@ from omni_cli.cli.prompts import Consent, RequestFacts, chat_request, read_promp
 from omni_cli.cli.render import bar, emit_json, milliseconds, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.chat import ChatRequest, TextPart
-from omni_cli.domain.errors import UsageError
+from omni_cli.domain.errors import UsageError, file_errors
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Candidate, Decision
@@ -126,10 +126,8 @@ def _bulk(
     scores: bool,
 ) -> None:
     """One decision a line. A line that does not fit stops with its number: nothing is guessed."""
-    try:
+    with file_errors("read", path):
         handle = sys.stdin.buffer if str(path) == "-" else path.open("rb")
-    except OSError as exc:
-        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
     with handle:
         for number, line in enumerate(handle, 1):
             if not line.strip():

@@ -10,7 +10,7 @@ import typer
 from omni_cli.cli.common import JsonFlag, grouped, omni
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
-from omni_cli.domain.errors import UsageError
+from omni_cli.domain.errors import UsageError, file_errors
 
 app = typer.Typer(rich_markup_mode=None, help="Prompts that one keeps, for omni chat -t.")
 
@@ -70,10 +70,8 @@ def add(
     """Keep a template: description, model, system, prompt, params and defaults, as TOML."""
     from omni_cli.services.engine.templates import place_of, template_of
 
-    try:
+    with file_errors("read", file):
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"cannot read {file}: {exc}") from exc
     template_of(text, "stdin" if file == "-" else file)
     with omni() as omni_app:
         place = place_of(name, omni_app.paths.config)

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template as Text
 from typing import Annotated
 
-from omni_cli.domain.errors import NotFound, UsageError
+from omni_cli.domain.errors import NotFound, UsageError, file_errors
 from omni_cli.domain.tasks import Priority
 from omni_cli.domain.words import meant
 from omni_cli.written import Field, Written, read
@@ -123,10 +123,8 @@ def place_of(name: str, config: Path) -> Path:
 
 def template_in(file: Path) -> Template:
     """Raises UsageError: it cannot be read, or does not fit; the place of the fault is named."""
-    try:
+    with file_errors("read", file):
         return template_of(file.read_text("utf-8"), str(file))
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"cannot read {file}: {exc}") from exc
 
 
 def template_of(text: str, where: str) -> Template:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.periods import HOUR_MS
+from omni_cli.domain.periods import duration_ms
 from omni_cli.domain.record import replace
 from omni_cli.domain.secrets import CLIENT_PREFIX
 from omni_cli.records import SCOPES, ClientKey
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from omni_cli.repositories import Audit, Budgets, ClientKeys, Store
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SPAN = re.compile(r"(\d+)([hdw])")
-_HOURS = {"h": 1, "d": 24, "w": 168}
 
 
 class ClientKeyService(Struct, kw_only=True, eq=False):
@@ -67,7 +65,7 @@ class ClientKeyService(Struct, kw_only=True, eq=False):
             shown=shown,
             org=wanted.org or self.org,
             created_at=now,
-            expires_at=None if expires is None else now + _span_ms(expires),
+            expires_at=None if expires is None else now + duration_ms(expires),
         )
         with self.unit.transaction():
             self.keys.add(key, token)
@@ -109,10 +107,3 @@ def key_document(key: ClientKey, now_ms: int) -> dict[str, Any]:
         "manages": bool(key.scope),
         "state": key.state(now_ms),
     }
-
-
-def _span_ms(text: str) -> int:
-    match = _SPAN.fullmatch(text)
-    if match is None or not int(match[1]):
-        raise UsageError(f"--expires is a span such as 12h, 30d or 8w, not {text!r}")
-    return int(match[1]) * _HOURS[match[2]] * HOUR_MS

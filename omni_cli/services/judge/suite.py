@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from omni_cli.domain.chat import MediaPart, Message, MessageRole, Part, TextPart, image_part
-from omni_cli.domain.errors import UsageError
+from omni_cli.domain.errors import UsageError, file_errors
 from omni_cli.domain.scoring import KINDS, Scorer
 from omni_cli.plugins import plugins
 
@@ -87,12 +87,10 @@ def _parse(path: Path) -> Any:
 
 
 def read_text(path: Path) -> str:
-    try:
+    with file_errors("read", path):
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} is larger than {MAX_BYTES // 2**20} MiB")
         return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"cannot read {path}: {exc}") from exc
 
 
 def _suite(document: object, path: Path) -> Suite:
@@ -158,10 +156,8 @@ def chat_messages(value: Any, where: str) -> tuple[Message, ...]:
 
 def image(path: Path) -> MediaPart:
     """Raises UsageError."""
-    try:
+    with file_errors("read", path):
         return image_part(path.read_bytes(), path.name, str(path))
-    except OSError as exc:
-        raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
 
 
 def scorers_of(values: Mapping[str, Any], folder: Path, where: str) -> tuple[Scorer, ...]:
