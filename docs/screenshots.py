@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from omni_cli.tui.app import OmniApp
-from tests.snapshot.scene import TODAY_CAST, add_sessions, env_of, make_home
+from tests.snapshot.scene import TODAY_CAST, add_sessions, add_takeovers, env_of, make_home
 from tests.snapshot.steps import press
 
 FOLDER = Path(__file__).parent / "images"
@@ -41,6 +41,7 @@ def main() -> None:
         home = Path(scratch) / "omni"
         make_home(home, cast=TODAY_CAST)
         add_sessions(home, TODAY_CAST)
+        add_takeovers(home, TODAY_CAST)
         for name, tab, keys, size, theme in PICTURES:
             asyncio.run(picture(home, name, tab, keys, size, theme))
 

@@ -339,6 +339,15 @@ class Failure(Struct, frozen=True):
     message: str
 
 
+class Takeover(Struct, frozen=True):
+    """A request that ``failed`` was asked first, and ``model`` answered; ``code``: why."""
+
+    request: int
+    failed: str
+    model: str
+    code: str
+
+
 class Answered(Struct, frozen=True):
     """A stored question and what was answered. ``messages``: all up to the question;
     ``cost_nusd`` None where unknown."""

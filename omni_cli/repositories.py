@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         StoredAdvice,
         StoredPrice,
         StoreStats,
+        Takeover,
         Tally,
         UsageLine,
         Verdict,
@@ -578,6 +579,7 @@ class Glance(Protocol):
     def errors(
         self, *, model: str | None = None, provider: str | None = None, limit: int = 5
     ) -> list[Failure]: ...
+    def takeovers(self) -> list[Takeover]: ...
     def search(
         self,
         search: Search,

@@ -3,6 +3,10 @@ wrong name may have meant."""
 
 from collections.abc import Iterable, Mapping
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from decimal import Decimal
+
 _NOTHING: Mapping[str, str] = {}
 #: How much nearer one's own names are, as a share of a name's letters.
 _OWN = 0.2
@@ -52,6 +56,11 @@ def apart(a: float, b: float) -> tuple[str, str]:
 def percent(share: float | None, digits: int = 0) -> str:
     """ "94%"; "-" for None."""
     return "-" if share is None else f"{100 * share:.{digits}f}%"
+
+
+def times(ratio: "float | Decimal") -> str:
+    """How many times as much: "0.08", "2.5", "40"."""
+    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:,.0f}"
 
 
 def tokens(value: int | None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.record import replace
 from omni_cli.domain.search import ANYWHERE, FIGURES, TIMES, Order, Search, Term
-from omni_cli.records import NEWEST, Failure, ModelHour, Tally
+from omni_cli.records import NEWEST, Failure, ModelHour, Takeover, Tally
 from omni_cli.store.port import Row, Table
 from omni_cli.store.rows import attempt_row, open_rows, request_row, sending, under_way
 
@@ -46,6 +46,13 @@ SELECT request, n, model, provider, started_at, error_code, error_message FROM (
 WHERE error_code IS NOT NULL AND (CAST(:model AS TEXT) IS NULL OR model = :model)
   AND (CAST(:provider AS TEXT) IS NULL OR provider = :provider)
 LIMIT :limit
+"""
+_TAKEOVERS = """
+SELECT after.request, first.model AS failed, after.model, first.error_code FROM (
+    SELECT request, n, model, state FROM attempts ORDER BY request DESC, n DESC LIMIT :newest
+) AS after JOIN attempts AS first ON first.request = after.request AND first.n = 1
+WHERE after.n > 1 AND after.state = 'ok' AND after.model <> first.model
+ORDER BY after.request DESC
 """
 #: Columns of a field that is no column of its own.
 _FIELDS: Mapping[str, str] = {
@@ -106,6 +113,14 @@ class GlanceStore(Table):
                 code=row["error_code"],
                 message=row["error_message"] or "",
             )
+            for row in rows
+        ]
+
+    def takeovers(self) -> list[Takeover]:
+        """Where another model answered than was asked first, newest first, of the NEWEST."""
+        rows = self._store.db.execute(_TAKEOVERS, {"newest": NEWEST})
+        return [
+            Takeover(row["request"], row["failed"], row["model"], row["error_code"] or "")
             for row in rows
         ]
 

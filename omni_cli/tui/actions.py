@@ -18,7 +18,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
-from omni_cli.domain.words import percent
+from omni_cli.domain.words import percent, times
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.fleet.connection_test import TestResult
@@ -277,7 +277,7 @@ def preview_text(found: "Preview", names: Mapping[str | None, str]) -> Content:
 
     ratio = found.ratio
     cheaper = ratio is not None and ratio <= 1
-    share = "" if ratio is None else f"x{ratio:.2f}" if ratio < 100 else f"x{ratio:,.0f}"
+    share = "" if ratio is None else f"x{times(ratio)}"
     lines = [
         line("", "now", "then"),
         line("model", names.get(now.model, "none"), names[then.model]),
@@ -292,7 +292,7 @@ def preview_text(found: "Preview", names: Mapping[str | None, str]) -> Content:
     ]
     if found.calls_a_day:
         old, new = found.a_day_nusd(now), found.a_day_nusd(then)
-        lines.append(line("a day", money(old), money(new), f"{found.calls_a_day:,.1f} calls"))
+        lines.append(line("a day", money(old), money(new), f"{times(found.calls_a_day)} calls"))
     lines += [
         line("answer", text.seconds(now.latency_ms), text.seconds(then.latency_ms)),
         line("quality", percent(now.quality), percent(then.quality)),

@@ -90,8 +90,6 @@ class StoreChanged(Message):
 UNEXPECTED = "unexpected error"
 #: How old a provider's last check may be, seconds: while its state is looked at, and otherwise.
 PROBE_LOOKED_AT_S, PROBE_S = 5.0, 30.0
-#: The footer names the palette's key from so many columns on.
-_PALETTE_FROM = 100
 #: A new tab waits so long at most for the bar to be drawn, seconds.
 _HEARD_S = 0.05
 #: Long after the first paint, seconds; and a tab is made ahead only when no key came for so long.
@@ -217,10 +215,7 @@ class OmniApp(App[None]):
             self.run_worker(self._make_ahead(), group="ahead")
 
     def on_resize(self) -> None:
-        """The palette's key is in the help; where room is scarce the screen's own keys need it."""
         self.sent.forget()
-        for footer in self.screen_stack[0].query(Keys):
-            footer.palette = self.size.width >= _PALETTE_FROM
 
     def _draw_all(self, _: object = None) -> None:
         """Whatever the terminal shows now."""

@@ -1,14 +1,17 @@
 """What the Failover screen reads and does. Everything here runs in a worker thread."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import Chain, ModelInfo
 from omni_cli.domain.prices import rate_text
+from omni_cli.domain.pricing import blended
 from omni_cli.domain.record import replace
-from omni_cli.tui.overview import Overview
+from omni_cli.records import Takeover
+from omni_cli.tui.overview import ModelState, Overview
 
 #: A form's words for no limit: for whoever stands in, and for the chain's own models.
 ANY_COST, AS_LISTED = "any", "listed"
@@ -19,19 +22,27 @@ NO_HEDGE = "never"
 
 
 class Member(Struct, frozen=True):
-    """A model that a chain may hold. ``note``: why it cannot be called now, or ""."""
+    """A model that a chain may hold. ``note``: why it cannot be called now, or "". ``average_usd``
+    a 1M tokens, half of them output, and ``latency_ms``, the mean of good answers: None where
+    unknown."""
 
     model: ModelInfo
     provider: str
     facts: str
     note: str
+    state: ModelState = "unknown"
+    average_usd: Decimal | None = None
+    latency_ms: float | None = None
 
 
 class Chains(Struct, frozen=True):
-    """``members`` by model id: all models of connected providers."""
+    """``members`` by model id: all models of connected providers. ``takeovers``: of the newest
+    attempts, newest first."""
 
     chains: tuple[Chain, ...]
     members: Mapping[str, Member]
+    takeovers: tuple[Takeover, ...] = ()
+    now_ms: int = 0
 
 
 def read_chains(omni: App, overview: Overview) -> Chains:
@@ -39,12 +50,13 @@ def read_chains(omni: App, overview: Overview) -> Chains:
     providers = {provider.slug: provider for provider in omni.providers.all()}
     models = omni.models.of_providers(providers)
     omni.browser.prices.load(model.id for model in models)
-    why = {card.model.id: card.why for card in overview.models}
+    cards = {card.model.id: card for card in overview.models}
     members = {}
     for model in models:
         row = omni.browser.prices.current(model.id)
         price = None if row is None else row.price
-        note = why.get(model.id, "")
+        card = cards.get(model.id)
+        note = "" if card is None else card.why
         if not note and model.status == "disabled":
             note = "disabled"
         members[model.id] = Member(
@@ -52,8 +64,12 @@ def read_chains(omni: App, overview: Overview) -> Chains:
             provider=providers[model.provider].name,
             facts=f"{rate_text(price, 'input')} in, {rate_text(price, 'output')} out",
             note=note,
+            state=card.state if card else "unknown" if model.status == "active" else model.status,
+            average_usd=None if price is None else blended(price),
+            latency_ms=None if card is None else card.latency_ms,
         )
-    return Chains(tuple(omni.assignments.chains()), members)
+    chains, took = tuple(omni.assignments.chains()), tuple(omni.glance.takeovers())
+    return Chains(chains, members, took, omni.now_ms())
 
 
 def save_chain(omni: App, chain: Chain) -> str:

@@ -1,6 +1,7 @@
 """A comparison as it is put together, estimated, run and shown, away from the widgets."""
 
 import contextlib
+import textwrap
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -402,13 +403,15 @@ def figures(report: Report, shown: tuple[Column, ...]) -> list[Row]:
     return found
 
 
-def verdict_text(report: Report, value: Compared) -> Content:
+def verdict_text(report: Report, value: Compared, width: int) -> Content:
     """Winner, bests, recommendations with trade-offs, the judge, and what may be done next."""
     first, *rest = documents.summary_lines(report)
     won = report.results.winner is not None
     head = (f"★ {first}", "bold $accent") if won else (first, "bold")
     parts: list[Content | str | tuple[str, str]] = [head, "\n"]
-    parts += [f"  {line}\n" for line in rest]
+    for line in rest:
+        lines = textwrap.wrap(line, max(width, 30) - 4)
+        parts.append("  " + "\n    ".join(lines) + "\n")
     if report.judge is not None:
         parts.append((f"  {documents.judge_line(report)}\n", _MUTED))
     if report.missing:
@@ -505,15 +508,16 @@ def _scatter(
     return [head, *drawn]
 
 
-def title_text(report: Report, value: Compared) -> Content:
-    """Which comparison this is, in a line."""
+def title_text(report: Report, value: Compared, width: int) -> Content:
+    """Which comparison this is, in a line; its id where there is room."""
     plan = report.plan
     at = next((row.created_at for row in value.rows if row.id == report.id), None)
-    made = "" if at is None else f"{text.clock(at, value.zone)[:16]} · "
+    made = "" if at is None else f" · {text.clock(at, value.zone)[:16]}"
     times = "" if plan.settings.iterations == 1 else f" × {plan.settings.iterations}"
     prompts = f"{counted(len(plan.cases), 'prompt')}{times}"
-    return Content.assemble(
+    shown = Content.assemble(
         (f" {plan.name or 'Comparison'} ", "bold"),
-        (f"{report.state} · {prompts} · {format_usd(report.spent_nusd)} spent · ", _MUTED),
-        (f"{made}{id_text(report.id)}", _MUTED),
+        (f"{report.state} · {prompts} · {format_usd(report.spent_nusd)} spent{made}", _MUTED),
     )
+    named = f" · {id_text(report.id)}"
+    return shown + Content.styled(named if shown.cell_length + len(named) <= width else "", _MUTED)

@@ -267,8 +267,9 @@ def _budget_text(view: Overview, width: int) -> Content:
         (full, style),
         (empty, "$panel"),
         f" {used:.0f}%\n",
-        (f"{text.clip(line.whose, width)}: {format_usd(status.spent_nusd)}", _MUTED),
-        (f" of {format_usd(line.limit_nusd)} a {status.budget.period}\n", _MUTED),
+        (f"{text.clip(line.whose, width)}\n", _MUTED),
+        (f"{format_usd(status.spent_nusd)} of {format_usd(line.limit_nusd)}", _MUTED),
+        (f" a {status.budget.period}\n", _MUTED),
         (f"{sign} {line.words}\n", style),
     )
 
@@ -277,7 +278,7 @@ def _of(whose: str) -> str:
     return "" if whose == "everything" else f"for {text.clip(whose, 16)} "
 
 
-def foot_text(view: Overview) -> Content:
+def foot_text(view: Overview, width: int) -> Content:
     """The same in two lines, for narrow terminals."""
     now = view.today
     shown = Content.assemble(
@@ -292,14 +293,14 @@ def foot_text(view: Overview) -> Content:
     step, way = text.change(now.cost_nusd, view.yesterday_nusd)
     if step:
         shown += Content.assemble(
-            (" · ", _MUTED),
-            (step, "$warning" if way == "up" else "$success"),
-            " on yesterday",
+            (" · ", _MUTED), (step, "$warning" if way == "up" else "$success")
         )
+        if width >= 90:
+            shown += Content(" on yesterday")
     if view.saving_nusd is not None and view.saving_nusd > 0:
-        shown += Content.assemble(
-            (" · ", _MUTED), (f"saved {format_usd(view.saving_nusd)}", "$success")
-        )
+        gain = f"saved {format_usd(view.saving_nusd)}"
+        if shown.cell_length + 3 + len(gain) <= width:
+            shown += Content.assemble((" · ", _MUTED), (gain, "$success"))
     if view.budgets:
         line = view.budgets[0]
         used = line.status.used_percent or 0.0
@@ -319,7 +320,7 @@ def foot_text(view: Overview) -> Content:
         more = f": saves {format_usd(saved)} a month" if saved else ""
         shown += Content.assemble(
             ("\n▲ ", "$warning"),
-            text.clip(best.title, 70 - len(more)),
+            text.clip(best.title, width - 2 - len(more)),
             (more, "$success"),
         )
     return shown

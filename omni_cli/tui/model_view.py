@@ -12,7 +12,7 @@ from omni_cli.domain.money import dollars
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.prices import UNITS, rate_text
 from omni_cli.domain.pricing import KINDS, Price, blended, format_usd
-from omni_cli.domain.words import percent, tokens
+from omni_cli.domain.words import counted, percent, tokens
 from omni_cli.records import Failure, Tally
 from omni_cli.services.fleet.browse import Listed
 from omni_cli.services.fleet.fleet import uses_of
@@ -258,7 +258,7 @@ def performance_text(view: ModelView) -> Content:
         shown += Content.assemble(
             f"\n{'24 hours':<10}",
             (text.spark(card.hours), "$primary"),
-            (f" most {max(card.hours)} calls an hour", _MUTED),
+            (f" most {counted(max(card.hours), 'call')} an hour", _MUTED),
         )
     return shown
 

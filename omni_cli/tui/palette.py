@@ -100,6 +100,7 @@ class Catalogue:
         objects: Objects,
     ) -> None:
         self._app, self._tabs, self._objects = app, tabs, objects
+        self._at_work = {model.id for model in objects.models if model.status == "active"}
         self._all = [*self._acts(), *self._go(), *self._things(), *self._own()]
         self._by_key = {command.key: command for command in self._all}
 
@@ -121,6 +122,7 @@ class Catalogue:
             points = score(words, command)
             if points:
                 points += recent.get(command.key, 0.0) + 0.2 * (here in command.key)
+                points += 0.1 * (command.key.partition(" ")[2] in self._at_work)
                 found.append((points, command))
         return sorted(found, key=lambda hit: -hit[0])[:_MOST_HITS]
 
@@ -303,7 +305,7 @@ def score(words: Sequence[str], command: Command) -> float:
         else:
             return 0.0
     # Of titles that say the same, the one with the least besides.
-    return points + 1 / (1 + len(title))
+    return points + 1 / (1 + len(title)) + (title == " ".join(words))
 
 
 def _scattered(word: str, text: str) -> bool:

@@ -146,7 +146,7 @@ async def test_a_query_finds_all_that_match_or_says_what_is_wrong(home: Path) ->
         assert "did you mean model?" in shown(pilot.app, "#empty")
         await press(pilot, "escape", "m")
         assert len(pane._value.listing.found) == 400
-        assert "400 of more: m" in shown(pilot.app, "#state")
+        assert "400 shown, m: more" in shown(pilot.app, "#state")
 
 
 async def test_the_receipt_beside_follows_the_cursor(home: Path) -> None:

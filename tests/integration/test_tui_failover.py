@@ -12,6 +12,7 @@ from omni_cli.tui.widgets.links import LinkList
 from omni_cli.tui.widgets.picker import PickerScreen
 from omni_cli.tui.widgets.tiles import CardList
 from tests.integration.tui_pilot import copy_home, notes, opened, press, read, shown
+from tests.snapshot.scene import add_takeovers
 from tests.snapshot.steps import settle
 
 HAIKU, MINI = "anthropic/claude-3-5-haiku-20241022", "openai/gpt-4o-mini"
@@ -223,3 +224,26 @@ async def test_a_change_elsewhere_appears(home: Path) -> None:
         read(home, lambda omni: omni.fleet.remove_chain(FAST))
         await press(pilot, "f5")
         assert pilot.app.query_one(FailoverPane).chosen == PRODUCTION
+
+
+@pytest.mark.parametrize("width", [80, 200])
+async def test_a_chain_says_who_took_over_and_how_its_models_are(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, width: int
+) -> None:
+    """tui.md D10: a chain was a list of names on an empty page."""
+    home = copy_home(tmp_path / "past", tmp_path_factory.mktemp("scene"), past=True)
+    add_takeovers(home)
+    async with opened(home, "failover", (width, 40)) as pilot:
+        assert "never lately" in shown(pilot.app, "#took")
+        await press(pilot, "down")
+        took = shown(pilot.app, "#took").splitlines()
+        assert took[0].startswith("TOOK OVER  3 times")
+        assert "1 h ago Claude Sonnet 4 overloaded > Gemini 2.0 Flash" in took[1]
+        links = pilot.app.query_one(LinkList)
+        drawn = str(links.render()).splitlines()
+        assert all(len(line) <= links.size.width for line in drawn)
+        # Health, and who comes next.
+        assert [line[5] for line in drawn[::2]] == ["●", "○", "○"], drawn
+        assert [line.startswith(("▌  ↓", "   ↓")) for line in drawn[1::2]] == [True, True, False]
+        if width == 200:
+            assert "x0.028 · took over 3x" in drawn[5]

@@ -211,3 +211,17 @@ async def test_one_comes_back_to_the_same_place(home: Path, tab: str, keys: str)
         await press(pilot, "q")  # where one was not keeps its place
     async with opened(home, tab, (80, 24)) as pilot:
         assert place(pilot) == left
+
+
+async def test_the_matrix_shows_whole_columns_at_both_of_its_ends(home: Path) -> None:
+    """Half a price would be a wrong one: "$0.0" of $0.028."""
+    async with opened(home, "roles", (80, 24)) as pilot:
+        matrix = pilot.app.query_one(Matrix)
+        every = [str(cell).split() for key in matrix.rows for cell in matrix.get_row(key)]
+        prices = {word for cell in every for word in cell if word.startswith("$")}
+        for keys in ((), ("end",)):
+            await press(pilot, *keys)
+            lines = [matrix.render_line(y).text for y in range(8)]
+            seen = {word for line in lines for word in line.split() if word.startswith("$")}
+            assert seen
+            assert seen <= prices

@@ -67,6 +67,30 @@ async def test_every_key_of_the_footer_can_be_read_at_80_columns(home: Path) -> 
                 await press(pilot, "escape")
 
 
+async def test_no_key_is_cut_wherever_the_focus_is(home: Path) -> None:
+    """tui.md 27 on: a chart with the focus, a model's page and a narrow window cut "? He"."""
+    async with opened(home, "usage", (80, 24)) as pilot:
+
+        def line() -> tuple[list[str], int]:
+            keys = pilot.app.screen.query_one(Keys)
+            return [key.title for key in keys.shown], max(key.right for key in keys.shown)
+
+        pilot.app.query_one("UsagePane Chart").focus()
+        for width, size in ((80, (80, 24)), (50, (50, 20)), (120, (120, 40))):
+            await pilot.resize_terminal(*size)
+            await press(pilot)
+            await pilot.pause()
+            titles, right = line()
+            assert {"Help", "Quit"} <= set(titles)
+            assert right <= width, titles
+        assert "palette" in titles
+        await pilot.resize_terminal(80, 24)
+        await press(pilot, "1", "j", "enter", "left")
+        titles, right = line()
+        assert {"Back", "Edit", "Help"} <= set(titles)
+        assert right <= 80, titles
+
+
 async def test_keys_that_have_nothing_to_act_on_are_not_shown(tmp_path: Path) -> None:
     """An empty Budgets offered to edit, raise, disable and delete."""
     async with opened(tmp_path / "empty", "budgets") as pilot:

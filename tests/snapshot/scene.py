@@ -166,7 +166,10 @@ def make_home(
         if past:
             _write_past(omni, cast)
             omni.budgets.put(Budget(0, "all", "", "month", 20_000_000_000))
-            AdviceStore(omni.store).refresh(_advice(cast), now_ms=cast.ago(0))
+            if cast is SPEC_CAST:
+                AdviceStore(omni.store).refresh(_advice(cast), now_ms=cast.ago(0))
+            else:  # pictures: what the figures beside it say
+                omni.advice.refresh()
             _write_comparison(omni, cast)
 
 
@@ -191,6 +194,58 @@ def add_sessions(home: Path, cast: Cast = SPEC_CAST) -> None:
                 _one(omni, dice, omni.fleet.model(cast.named(model)), "coding", at, ms, session)
             omni.sessions.note([SessionRow(session, min(rows), max(rows))])
         omni.budgets.put(Budget(0, "session", "cc-31f0", "month", 500_000_000))
+
+
+def add_takeovers(home: Path, cast: Cast = SPEC_CAST) -> None:
+    """Requests of the last hours that a chain's last model answered, as its first one failed."""
+    with open_app(home, cast) as omni:
+        chain = omni.fleet.chain("Production Chain")
+        failed, answered = (omni.fleet.model(chain.links[n].model) for n in (0, -1))
+        for n in range(3):
+            at = cast.ago((n * 2 + 1) * 3_600_000 + 420_000)
+            _taken_over(omni, make_id(at, 33), failed, answered, at)
+
+
+def _taken_over(omni: App, request: int, failed: ModelInfo, answered: ModelInfo, at: int) -> None:
+    opened = NewRequest(
+        id=request, created_at=at, source="chat", owner="scene", task="coding", difficulty=0.4
+    )
+    omni.ledger.open(opened, None)
+    for n, model in enumerate((failed, answered), start=1):
+        price = omni.browser.listed(model).price
+        assert price is not None
+        begin(
+            omni.ledger,
+            NewAttempt(
+                request=request, n=n, model=model.id, provider=model.provider,
+                started_at=at, input_estimate=1_500, price=price.id, reserve_nusd=0,
+            ),
+        )  # fmt: skip
+        usage = Usage() if n == 1 else Usage(1_200, 0, 0, output_tokens=300)
+        omni.ledger.end_attempt(
+            request,
+            n,
+            AttemptEnd(
+                state="failed" if n == 1 else "ok",
+                ended_at=at + 900 * n,
+                usage=usage,
+                cost_nusd=cost_or_none(usage, price.price),
+                http_status=503 if n == 1 else 200,
+                error_code="overloaded" if n == 1 else None,
+                error_message="503: The server is currently overloaded" if n == 1 else None,
+            ),
+            priced=price.price.state,
+        )
+    omni.ledger.end_request(
+        request,
+        RequestEnd(
+            state="ok",
+            settled_at=at + 1_800,
+            model=answered.id,
+            provider=answered.provider,
+            latency_ms=1_800,
+        ),
+    )
 
 
 def _checked(omni: App, slug: str, check: Check) -> None:

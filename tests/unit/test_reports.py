@@ -369,7 +369,7 @@ def test_each_budget_is_judged_once_and_the_worst_comes_first(fleet: Fleet) -> N
     found = [(x.level, x.status.budget.label, x.words) for x in fleet.costs().standings()]
     assert found == [
         ("error", "day budget of role writer", "calls are refused"),
-        ("warning", "week budget of everything", "at its end 75 % over"),
+        ("warning", "week budget of everything", "at its end 75% over"),
         ("warning", f"day budget of model {CHEAP}", "too little for some calls, 1 refused today"),
         ("ok", "month budget of everything", "on track"),
     ]

@@ -69,17 +69,17 @@ class BudgetLine(Struct, frozen=True):
     @property
     def words(self) -> str:
         """Such as "calls are refused", "too little for some calls, 12 refused today", "at its end
-        96 % over", "75 % reached", "on track"; "within" where nothing is known of its end."""
+        96% over", "75% reached", "on track"; "within" where nothing is known of its end."""
         if self.status.state == "stopped":
             return "calls are refused"
         if self.refused:
             return f"too little for some calls, {self.refused:,} refused today"
         under = self.projected_under_percent
         if under is not None and under < 0:
-            return f"at its end {-under:.0f} % over"
+            return f"at its end {-under:.0f}% over"
         if self.status.state == "alert":
             reached = max(p for p in self.status.budget.alerts_percent if self.status.used >= p)
-            return f"{reached:g} % reached"
+            return f"{reached:g}% reached"
         return "within" if under is None else "on track"
 
 

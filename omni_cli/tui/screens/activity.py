@@ -34,8 +34,8 @@ from omni_cli.tui.widgets.words import Words
 #: Rows at first, and how many more each time.
 _SHOWN = 200
 #: From so many columns on the receipt stands beside the table; of the table's columns from so many
-#: on there is room for the task, and for who asked and why it failed.
-_SPLIT, _WIDE, _WIDEST = 120, 76, 110
+#: on there is room for the task, for who asked, and for where from.
+_SPLIT, _WIDE, _WIDER, _WIDEST = 120, 76, 118, 140
 _CYCLE = ("", *STATES)
 _SPINNER = "◐◓◑◒"
 #: How long a new row is lit, and how often a call under way turns, seconds.
@@ -249,11 +249,13 @@ class ActivityPane(Pane[Loaded]):
             mark = Content.styled(f"‖ paused{new}", "$warning")
         else:
             mark = Content.styled("● follows", "$success")
-        parts = [f"state: {self._state or 'all'}"]
+        parts = [f"state: {self._state}"] if self._state else []
         shown = len(listing.found)
         if any(one.row.provider in value.simulated for one in listing.found):
             parts.append("□ simulated")
-        parts.append(f"{shown} of more: m" if listing.more else f"all {shown}")
+        parts.append(
+            f"{shown} shown, m: more" if listing.more else f"all {shown}" if shown else "none"
+        )
         return mark + Content.styled(" · " + " · ".join(parts), _MUTED)
 
     def _spin(self) -> None:
@@ -401,14 +403,14 @@ def _nothing(wrong: UsageError | None, *, filtered: bool) -> Content:
 
 def _columns(width: int) -> tuple[Column, ...]:
     """The models take what the others leave."""
-    wide, widest = width >= _WIDE, width >= _WIDEST
+    wide, wider, widest = width >= _WIDE, width >= _WIDER, width >= _WIDEST
     columns = [
-        Column("time", "Time", width=11 if widest else 8),
+        Column("time", "Time", width=11 if wider else 8),
         Column("state", "", width=1),
         Column("model", "Model", width=0),
-        *((Column("task", "Task", width=13 if widest else 11),) if wide else ()),
-        *((Column("who", "Role / agent", width=24),) if widest else ()),
-        *((Column("tokens", "Tokens", "right", 6),) if widest else ()),
+        *((Column("task", "Task", width=13 if wider else 11),) if wide else ()),
+        *((Column("who", "Role / agent", width=30 if widest else 20),) if wider else ()),
+        *((Column("tokens", "Tokens", "right", 6),) if wider else ()),
         Column("cost", "Cost", "right", 8),
         Column("took", "Took", "right", 5),
         Column("error", "Error", width=12),

@@ -29,7 +29,7 @@ def add_model_form(loader: Loader, providers: Sequence[str], provider: str | Non
         Field("type", "Type", "text", choices=_TYPES),
         Field("context", "Context", "", "tokens: 128000 or 128K", check=_optional(_tokens, _COUNT)),
         Field("max_output", "Max output", "", "tokens", check=_optional(_tokens, _COUNT)),
-        Field("badges", "Badges", "", ", ".join(BADGES), check=_badges),
+        Field("badges", "Badges", "", "vision, streaming, reasoning ...", check=_badges),
         Field("scores", "Scores 0-100", "", "coding=90, speed=70", check=_scores),
         Field(
             "parameters",

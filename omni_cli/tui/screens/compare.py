@@ -38,8 +38,8 @@ from omni_cli.tui.widgets.tiles import Empty, set_empty
 
 _HELLO = Content.assemble(
     ("Which model is better at your work, and what does it cost?\n\n", "bold"),
-    "Choose up to four models or roles, write the prompts, and say how answers are\n",
-    "scored. omni tells what it will cost before it asks anybody, keeps the budgets,\n",
+    "Choose up to four models or roles, write the prompts, and say how answers are ",
+    "scored. omni tells what it will cost before it asks anybody, keeps the budgets, ",
     "and says when no difference is shown.\n\n",
     ("  m", "bold $primary"),
     "   who   ",
@@ -152,10 +152,11 @@ class ComparePane(Pane[Compared]):
         report = value.report
         set_empty(self, report is None)
         if report is not None:
-            self.query_one("#title", Static).update(comparing.title_text(report, value))
+            self.query_one("#title", Static).update(comparing.title_text(report, value, width))
             columns = comparing.columns(report, width)
             self.query_one(Table).fill(columns, comparing.figures(report, columns))
-            self.query_one("#verdict", Static).update(comparing.verdict_text(report, value))
+            verdict = comparing.verdict_text(report, value, width - 4)
+            self.query_one("#verdict", Static).update(verdict)
             room = max(self.size.height - 12 - len(report.plan.contenders), 0)
             drawn = comparing.pictures(report, (width - 4, room))
             self.query_one("#pictures", Static).update(drawn)

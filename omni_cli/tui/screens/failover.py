@@ -1,7 +1,7 @@
 """Failover: chains at the left, the chosen chain's models at the right, in the order of trying."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -14,9 +14,12 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.ids import id_time_ms
 from omni_cli.domain.models import HEDGE_MS_RANGE, Chain, ChainLink
 from omni_cli.domain.record import replace
+from omni_cli.domain.words import counted, times
 from omni_cli.services.fleet.describe import chain_consent
+from omni_cli.tui import text
 from omni_cli.tui.chains import (
     ANY_COST,
     AS_LISTED,
@@ -29,6 +32,7 @@ from omni_cli.tui.chains import (
     remove_chain,
     save_chain,
 )
+from omni_cli.tui.colours import hue
 from omni_cli.tui.overview import read_overview
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
@@ -37,6 +41,8 @@ from omni_cli.tui.widgets.picker import Item, PickerScreen
 from omni_cli.tui.widgets.tiles import CardList, Empty, set_empty
 from omni_cli.tui.widgets.words import Words
 
+#: So many takeovers are listed.
+_TOOK = 30
 #: As the fleet's service has it; it checks again.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_. -]{0,61}[A-Za-z0-9])?")
 
@@ -80,19 +86,55 @@ def _item(member: Member) -> Content:
     )
 
 
-def row(link: ChainLink, members: Mapping[str, Member]) -> LinkRow:
-    """A link with what is known of its model."""
-    member = members.get(link.model)
+def row(link: ChainLink, first: str, view: Chains) -> LinkRow:
+    """A link with what is known of its model.
+
+    Args:
+        first: the chain's first model, whose cost the others' are told in.
+    """
+    member, base = view.members.get(link.model), view.members.get(first)
     slug, _, wire_name = link.model.partition("/")
+    facts = []
+    if member is not None:
+        facts.append(member.facts)
+        if link.model != first and base and base.average_usd and member.average_usd is not None:
+            facts.append(f"x{times(member.average_usd / base.average_usd)}")
+        if member.latency_ms is not None:
+            facts.append(text.seconds(member.latency_ms))
+        if took := sum(one.model == link.model for one in view.takeovers):
+            facts.append(f"took over {took:,}x")
     return LinkRow(
         model=link.model,
         name=wire_name if member is None else member.model.name,
         provider=slug if member is None else member.provider,
         max_retries=link.max_retries,
         timeout_ms=link.timeout_ms,
-        facts="" if member is None else member.facts,
+        facts=tuple(facts),
+        state=text.SIGNS["unknown" if member is None else member.state],
         note="its provider is not in the fleet" if member is None else member.note,
     )
+
+
+def takeovers_text(chain: Chain, view: Chains) -> Content:
+    """When another model answered for one of the chain's, the newest first, and why."""
+    models = {link.model for link in chain.links}
+    found = [one for one in view.takeovers if {one.failed, one.model} <= models]
+    shown = Content.styled("TOOK OVER", "bold $primary")
+    if not found:
+        return shown + Content.styled("  never lately", _MUTED)
+    shown += Content.styled(f"  {counted(len(found), 'time')} in the newest tries", _MUTED)
+
+    def name(model: str) -> Content:
+        member = view.members.get(model)
+        said = model if member is None else member.model.name
+        return Content.styled(said, f"bold {hue(model)}")
+
+    for one in found[:_TOOK]:
+        when = text.ago(id_time_ms(one.request), view.now_ms)
+        shown += Content.assemble((f"\n{when:>10} ", _MUTED), name(one.failed))
+        shown += Content.assemble((f" {one.code}".rstrip(), "$error"), (" > ", _MUTED))
+        shown += name(one.model)
+    return shown
 
 
 def fields(chain: Chain, names: set[str]) -> list[Field]:
@@ -163,6 +205,7 @@ class FailoverPane(Pane[Chains]):
     FailoverPane #head, FailoverPane #foot { height: auto; }
     FailoverPane #foot { border-top: solid $panel-lighten-2; color: $foreground-muted; }
     FailoverPane #links { height: 1fr; }
+    FailoverPane #took { margin-top: 1; }
     """
     ON_ONE = frozenset({"add", "save", "rename", "drop", "remove"})
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -189,6 +232,7 @@ class FailoverPane(Pane[Chains]):
                 yield Words(id="head")
                 with VerticalScroll(id="links", can_focus=False):
                     yield LinkList()
+                    yield Words(id="took", markup=False)
                 yield Words(id="foot", markup=False)
 
     def entry(self) -> Widget | None:
@@ -259,7 +303,9 @@ class FailoverPane(Pane[Chains]):
         hedge = "" if chain.hedge_ms is None else f", asked too after {chain.hedge_ms} ms"
         head += Content.styled(f"\nstand-ins: {chain_consent(chain)}{hedge}", _MUTED)
         self.query_one("#head", Static).update(head)
-        self.query_one(LinkList).fill([row(link, view.members) for link in chain.links])
+        first = chain.links[0].model
+        self.query_one(LinkList).fill([row(link, first, view) for link in chain.links])
+        self.query_one("#took", Static).update(takeovers_text(chain, view))
         said = "s saves · u takes the last edit back" if dirty else "drag or ⇧↑ ⇧↓ to reorder"
         self.query_one("#foot", Static).update(said)
 

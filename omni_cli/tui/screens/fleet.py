@@ -197,7 +197,8 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
         )
         side = self.query_one("#side").size.width - 4
         self.query_one("#today", Static).update(fleet_view.today_text(view, max(side, 32)))
-        self.query_one("#foot", Static).update(fleet_view.foot_text(view))
+        foot = self.query_one("#foot", Static)
+        foot.update(fleet_view.foot_text(view, self.size.width - 2))
         self._draw_aside(view, aside)
         self._keep_focus()
 

@@ -1,10 +1,10 @@
 """``?``: what the keys do here, and everywhere."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Static
 
@@ -40,12 +40,21 @@ class HelpScreen(Sheet):
 
     def parts(self) -> ComposeResult:
         if self._pane is not None:
-            here = [(a.key, a.title) for a in actions_of(type(self._pane)) if a.key]
+            here = [*_of_entry(self._pane)]
+            here += [(a.key, a.title) for a in actions_of(type(self._pane)) if a.key]
             yield Static(_section(f"Here: {self._pane.id}", here))
         yield Static(_section("Tabs", [(t.key, f"{t.title}: {t.about}") for t in self._tabs]))
         yield Static(_section("Everywhere", _EVERYWHERE))
         signs = "\n".join(f"  {left:<26}{right}" for left, right in _SIGNS)
         yield Static(Content.styled("Signs", "bold $primary") + Content(f"\n{signs}"))
+
+
+def _of_entry(pane: Pane[Any]) -> Iterator[tuple[str, str]]:
+    """The keys of what has the focus first: Enter, as a rule."""
+    for kind in type(pane.entry()).__mro__:
+        for binding in Binding.make_bindings(kind.__dict__.get("BINDINGS", ())):
+            if binding.show and binding.description:
+                yield binding.key, binding.tooltip or binding.description
 
 
 def _section(title: str, rows: Sequence[tuple[str, str]]) -> Content:

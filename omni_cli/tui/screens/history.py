@@ -48,8 +48,8 @@ class Past(Struct, frozen=True):
 class HistoryPane(Pane[Past]):
     DEFAULT_CSS = """
     HistoryPane.-empty #full { display: none; }
-    HistoryPane #list { width: 3fr; }
-    HistoryPane #changes { width: 4fr; border-left: solid $foreground 20%; padding: 0 1; }
+    HistoryPane #list { width: 1fr; }
+    HistoryPane #changes { width: 1fr; border-left: solid $foreground 20%; padding: 0 1; }
     """
     ON_ONE = frozenset({"back"})
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -88,7 +88,7 @@ class HistoryPane(Pane[Past]):
         past = self._past
         if past is None or not past.revisions:
             return
-        width = self.size.width * 3 // 7
+        width = self.size.width // 2
         wide = width >= 60
         columns = [
             Column("no", "No", "right", 4),

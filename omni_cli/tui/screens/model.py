@@ -62,7 +62,7 @@ class ModelScreen(WorkerScreen):
         border-title-style: bold; padding: 0 1;
     }
     ModelScreen #columns { height: auto; layout: vertical; }
-    ModelScreen Chart { height: 12; padding: 0 1; display: none; }
+    ModelScreen Chart { height: 1fr; min-height: 12; padding: 0 1; display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "close", "Back"),

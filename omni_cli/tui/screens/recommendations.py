@@ -84,20 +84,23 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
         self.query_one("#total", Static).update(" · ".join(said))
         if not value:
             return
+        decided = any(told.advice.status != "pending" for told in value)
         columns = flexible(
             [
                 Column("priority", "Priority", width=8),
                 Column("title", "What", width=0),
                 Column("month", "Saves/month", "right", 11),
                 Column("sure", "Sure", "right", 5),
-                Column("status", "Status", width=9),
+                *([Column("status", "Status", width=9)] if decided else []),
             ],
             "title",
             self.size.width,
         )
         savings = [told.advice.finding.saving_monthly_nusd for told in value]
         colour = self.omni.colour
-        self.query_one(Table).fill(columns, [_row(t.advice, savings, colour) for t in value])
+        self.query_one(Table).fill(
+            columns, [_row(t.advice, savings, colour, len(columns)) for t in value]
+        )
         self._describe()
 
     def on_resize(self) -> None:
@@ -147,7 +150,12 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
         self.app.notify(f"{advice.finding.title}: {became}")
 
 
-def _row(advice: StoredAdvice, savings: Sequence[int | None], colour: Callable[[str], str]) -> Row:
+def _row(
+    advice: StoredAdvice,
+    savings: Sequence[int | None],
+    colour: Callable[[str], str],
+    cells: int,
+) -> Row:
     finding = advice.finding
     monthly = finding.saving_monthly_nusd
     mark, style = _MARKS[finding.priority]
@@ -162,7 +170,7 @@ def _row(advice: StoredAdvice, savings: Sequence[int | None], colour: Callable[[
             ),
             Text(confidence_text(finding), style=colour(heat.confidence(finding.confidence))),
             Text(advice.status, style=colour(_STATUS.get(advice.status, ""))),
-        ],
+        ][:cells],
     )
 
 
@@ -192,7 +200,9 @@ def _words(told: Told) -> Content:
     if advice.status == "applied":
         lines.append(f"\n{told.outcome}")
     elif finding.action.kind == "none":
-        lines.append(f"\nyours to decide: {finding.action.command}")
+        lines += ["\nyours to decide: ", (finding.action.command, "bold")]
+        if finding.action.command.startswith("omni budgets"):
+            lines += [", or here: ", ("7", "bold $primary"), " and ", ("r", "bold $primary")]
     else:
         lines += [
             "\n",
@@ -207,6 +217,6 @@ def _words(told: Told) -> Content:
 def _nothing() -> Content:
     return Content.assemble(
         ("Nothing to recommend.\n\n", "bold"),
-        "The ledger shows no better choice, or too little so far: from some 20 calls a role on,\n"
+        "The ledger shows no better choice, or too little so far: from some 20 calls a role on, "
         "cheaper models that are likely as good, failing and retiring ones are named here.",
     )

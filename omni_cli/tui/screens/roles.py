@@ -31,8 +31,8 @@ from omni_cli.tui.widgets.table import Column, Row, Table, flexible, look
 from omni_cli.tui.widgets.tiles import Empty, set_empty
 from omni_cli.tui.widgets.words import Words
 
-#: So many models have a column; a cell's cells, and those of the role's name.
-_MOST, _CELL, _ROLE = 60, 11, 18
+#: So many models have a column; a cell's cells, at least and at most, and those of the role's name.
+_MOST, _CELL, _CELLS, _ROLE = 60, 11, 18, 18
 _MUTED = "$foreground-muted"
 _EMPTY = Content.assemble(
     ("No role and no rule yet.\n\n", "bold"),
@@ -119,26 +119,28 @@ class Matrix(DataTable[Text]):
         models: Sequence[tuple[str, str]],
         rows: Sequence[tuple[str, Text, Sequence[Text]]],
         note: str = "",
+        widths: tuple[int, int] = (_ROLE, _CELL),
     ) -> None:
         """
         Args:
+            widths: cells of the roles' column and of each other one.
             note: below the roles' title.
             models: (id, name) of each column.
             rows: (role, its cell, a cell for each model).
         """
         looks = [(name, look(head), [look(cell) for cell in cells]) for name, head, cells in rows]
-        if (list(models), looks, note) == self._looks:
+        if (list(models), looks, note, widths) == self._looks:
             return
-        self._looks = list(models), looks, note
+        self._looks = list(models), looks, note, widths
         at, offset = self.cursor_coordinate, self.scroll_offset
         role, model = self.chosen, self.model
         with self.app.batch_update():
             self.clear(columns=True)
-            self.add_column(Text(f"Role\n{note}".rstrip()), key="", width=_ROLE)
+            self.add_column(Text(f"Role\n{note}".rstrip()), key="", width=widths[0])
             for key, name in models:
-                short = textwrap.wrap(name, _CELL) or [key]
-                shown = "\n".join([*short[:1], text.clip(" ".join(short[1:]), _CELL)])
-                self.add_column(Text(shown), key=key, width=_CELL)
+                short = textwrap.wrap(name, widths[1]) or [key]
+                shown = "\n".join([*short[:1], text.clip(" ".join(short[1:]), widths[1])])
+                self.add_column(Text(shown), key=key, width=widths[1])
             for name, head, cells in rows:
                 self.add_row(head, *cells, key=name, height=2)
             self._roles = [name for name, *_ in rows]
@@ -167,6 +169,16 @@ class Matrix(DataTable[Text]):
         """Put the cursor on a role; nothing where it is not there."""
         if key in self._roles:
             self.move_cursor(row=self._roles.index(key))
+
+
+def _widths(width: int, models: int) -> tuple[int, int]:
+    """Cells of the roles' column and of a model's: only whole ones are seen, as half a price would
+    be a wrong one, also where the last ones are scrolled to."""
+    room = width - _ROLE - 2
+    seen = max(min(models, room // (_CELL + 2)), 1)
+    cell = min(room // seen - 2, _CELLS)
+    rest = room - seen * (cell + 2) if seen < models else 0
+    return _ROLE + max(rest, 0), max(cell, 1)
 
 
 class RolesPane(Pane[Jobs]):
@@ -250,10 +262,13 @@ class RolesPane(Pane[Jobs]):
             rows.append((role.name, head, cells))
         matrix = self.query_one(Matrix)
         # Its titles, a scrollbar, and two lines each; the rules follow, with the room that is left.
-        matrix.styles.height = min(2 * len(rows) + 3, max(self.size.height * 2 // 3, 5))
+        lines = min(2 * len(rows) + 3, max(self.size.height * 2 // 3, 5))
+        matrix.styles.height = lines
         cut = f"{len(models)} of {jobs.all_models:,} models" if jobs.all_models > _MOST else ""
-        matrix.fill([(m.id, m.name) for m in models], rows, cut)
         width = self.size.width
+        scrolled = matrix.styles.scrollbar_size_vertical if 2 * len(rows) + 3 > lines else 0
+        widths = _widths(width - scrolled, len(models))
+        matrix.fill([(m.id, m.name) for m in models], rows, cut, widths)
         columns = [
             Column("no", "Rule", "right", 4),
             Column("place", "Place", "right", 5),

@@ -89,8 +89,8 @@ class Chart(Widget, can_focus=True):
             return Content("")
         plain = self.app.no_color
         self._drawn = draw(shown.plot, (width, height - 1), cursor=self.cursor, signs=plain)
-        first = legend(shown, self.cursor, self._drawn.each, signs=plain)
-        return Content("\n").join([first.truncate(width, ellipsis=True), *self._drawn.lines])
+        first = legend(shown, self.cursor, self._drawn.each, width, signs=plain)
+        return Content("\n").join([first, *self._drawn.lines])
 
     # --- the cursor --------------------------------------------------------------------------
 
@@ -127,38 +127,53 @@ class Chart(Widget, can_focus=True):
                 return
 
 
-def legend(shown: Shown, cursor: int | None, each: int, *, signs: bool = False) -> Content:
-    """Heading and series; with a cursor what they are there, the largest first."""
+def legend(
+    shown: Shown, cursor: int | None, each: int, width: int, *, signs: bool = False
+) -> Content:
+    """Heading and series; with a cursor what they are there, the largest first. In ``width`` cells:
+    what has no room is counted, not cut."""
     plot = shown.plot
+    parts = list[Content]()
     if cursor is None or cursor * each >= len(shown.names):
-        parts = Content.styled(shown.heading, "bold $primary")
+        heading = Content.styled(shown.heading, "bold $primary")
         if plot.level and shown.level:
-            parts += Content.assemble("  ", LEVEL, f" {shown.level}")
-        if any(plot.coming) or any(plot.cone):
-            parts += Content.assemble("  ", COMING, f" {shown.coming}")
+            parts.append(Content.assemble(LEVEL, f" {shown.level}"))
+        if any(plot.coming) or any(high > low for low, high in filter(None, plot.cone)):
+            parts.append(Content.assemble(COMING, f" {shown.coming}"))
         if shown.hint:
-            parts += Content.styled(f"  {shown.hint}", "$foreground-muted")
+            parts.append(Content.styled(shown.hint, "$foreground-muted"))
         for n, series in enumerate(() if shown.hint else plot.series):
-            parts += Content("  ") + _swatch(plot, n, signs) + Content(f" {series.name}")
-        return parts
+            parts.append(_swatch(plot, n, signs) + Content(f" {series.name}"))
+        return _within(heading, parts, width)
     first, last = cursor * each, min((cursor + 1) * each, len(shown.names)) - 1
     name = shown.names[first] + (f" to {shown.names[last]}" if last > first else "")
     small, _ = merged(plot, -(-len(plot.labels) // each))
-    parts = Content.styled(f"{name}  ", "bold reverse")
+    heading = Content.styled(f" {name} ", "bold reverse")
     if plot.kind == "columns" and (small.sum(cursor) or not any(small.coming)):
-        parts += Content.styled(f" {shown.tell(small.sum(cursor))}", "bold")
+        heading += Content.styled(f" {shown.tell(small.sum(cursor))}", "bold")
     values = [(s.values[cursor], n) for n, s in enumerate(small.series)]
     for value, n in sorted(values, key=lambda pair: -(pair[0] or 0.0)):
         if value is not None and (value or plot.kind == "curves"):
-            parts += Content("  ") + _swatch(plot, n, signs)
-            parts += Content(f" {plot.series[n].name} {shown.tell(value)}")
+            said = f" {plot.series[n].name} {shown.tell(value)}"
+            parts.append(_swatch(plot, n, signs) + Content(said))
     if small.coming and small.coming[cursor]:
-        parts += Content.assemble("  ", COMING, f" {shown.tell(small.coming[cursor])} to come")
+        parts.append(Content.assemble(COMING, f" {shown.tell(small.coming[cursor])} to come"))
     pair = small.cone[cursor] if small.cone else None
     if pair is not None:
         low, high = map(shown.tell, pair)
-        parts += Content.assemble("  ", COMING, f" {low} to {high}")
-    return parts
+        parts.append(Content.assemble(COMING, f" {low} to {high}"))
+    return _within(heading, parts, width)
+
+
+def _within(line: Content, parts: Sequence[Content], width: int) -> Content:
+    """The first of the parts that fit, and how many do not."""
+    for n, part in enumerate(parts):
+        left = len(parts) - n
+        more = 0 if left == 1 else len(f"  +{left - 1}")
+        if line.cell_length + 2 + part.cell_length + more > width:
+            return (line + Content.styled(f"  +{left}", "$foreground-muted")).truncate(width)
+        line += Content("  ") + part
+    return line
 
 
 def _swatch(plot: Plot, n: int, signs: bool) -> Content:

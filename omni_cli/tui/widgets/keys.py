@@ -15,7 +15,7 @@ from omni_cli.domain.record import replace
 
 class Key(Struct, frozen=True):
     """``sign``: the key as it is written. ``left`` and ``right``: its cells, the last one not.
-    ``apart``: at the right, over what finds no room."""
+    ``apart``: at the right."""
 
     key: str
     sign: str
@@ -28,6 +28,26 @@ class Key(Struct, frozen=True):
     apart: bool = False
 
 
+#: Stay where there is no room for all: the help tells of the others.
+_STAYING = ("help", "quit", "close", "app.help", "app.quit")
+
+
+def _fitted(keys: list[Key], width: int) -> list[Key]:
+    """The keys one beside the other, whole: without the last ones where there is no room, but with
+    those that help and leave."""
+    kept = list(keys)
+    while sum(key.right - key.left + 1 for key in kept) - 1 > width:
+        dropped = next((key for key in reversed(kept) if key.action not in _STAYING), None)
+        if dropped is None:
+            break
+        kept.remove(dropped)
+    placed, at = list[Key](), 0
+    for key in kept:
+        placed.append(replace(key, left=at, right=at + key.right - key.left))
+        at = placed[-1].right + 1
+    return placed
+
+
 class Keys(Widget):
     """As Textual's Footer, in one widget: that one makes a widget of each key anew whenever the
     focus moves, which is the greater part of going to another tab. A click presses a key."""
@@ -36,8 +56,6 @@ class Keys(Widget):
     DEFAULT_CSS = """
     Keys { dock: bottom; height: 1; background: $panel; color: $footer-foreground; }
     """
-    #: Whether the key of the command palette stands at the right.
-    palette: reactive[bool] = reactive(True)
     shown: reactive[tuple[Key, ...]] = reactive(())
     _hovered: reactive[Key | None] = reactive(None)
 
@@ -51,28 +69,26 @@ class Keys(Widget):
         if looked_at and self.is_attached and screen is self.screen:
             self.call_after_refresh(self._read)
 
-    def watch_palette(self) -> None:
-        self._read()
-
     def on_resize(self) -> None:
         self._read()
 
     def _read(self) -> None:
         if not self.is_attached:
             return
-        found, at = list[Key](), 0
+        found = list[Key]()
         active = self.screen.active_bindings
         seen = set[str]()
         for _, binding, enabled, tooltip in active.values():
             if binding.show and binding.action not in seen:
                 seen.add(binding.action)
-                found.append(self._key(binding, enabled, tooltip, at))
-                at = found[-1].right + 1
-        if self.palette and (last := active.get(self.app.COMMAND_PALETTE_BINDING)) is not None:
+                found.append(self._key(binding, enabled, tooltip, 0))
+        found = _fitted(found, self.size.width)
+        if (last := active.get(self.app.COMMAND_PALETTE_BINDING)) is not None:
             _, binding, enabled, tooltip = last
             tooltip = tooltip or binding.description
             left = self.size.width - 1 - self._key(binding, enabled, tooltip, 0).right
-            found.append(replace(self._key(binding, enabled, tooltip, left), apart=True))
+            if not found or found[-1].right + 2 <= left:
+                found.append(replace(self._key(binding, enabled, tooltip, left), apart=True))
         self.shown = tuple(found)
 
     def _key(self, binding: Any, enabled: bool, tooltip: str, left: int) -> Key:
@@ -86,7 +102,6 @@ class Keys(Widget):
         line = Content("")
         for key in self.shown:
             if key.apart:
-                line = line.truncate(max(key.left - 1, 0))
                 gap = key.left - line.cell_length - 1
                 line += Content.assemble(" " * gap, ("▏", "$foreground 20%"))
             else:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from msgspec import Struct
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -16,6 +16,7 @@ from textual.widget import Widget
 
 from omni_cli.domain.models import MAX_RETRIES_RANGE, TIMEOUT_MS_RANGE
 from omni_cli.domain.record import replace
+from omni_cli.tui.text import clip
 
 _LINES = 2
 _MUTED = "$foreground-muted"
@@ -27,15 +28,17 @@ _FIELDS = (
 
 
 class LinkRow(Struct, frozen=True):
-    """``note`` says what is wrong with the model, or ""; ``facts`` stand at the right."""
+    """``note`` says what is wrong with the model, or ""; ``facts`` stand at the right, the first
+    ones where there is room. ``state``: sign and style of the model's health."""
 
     model: str
     name: str
     provider: str
     max_retries: int
     timeout_ms: int
-    facts: str = ""
+    facts: tuple[str, ...] = ()
     note: str = ""
+    state: tuple[str, str] = ("○", _MUTED)
 
 
 class _Edit(Struct):
@@ -110,21 +113,27 @@ class LinkList(Widget, can_focus=True):
         focus = on and (self.has_focus or held)
         bar = ("▌" if on else " ", "bold $warning" if held else "$primary")
         ground = " on $primary 20%" if focus else " on $surface" if on else ""
-        name = set_cell_size(row.name, max(width - 7 - cell_len(row.provider), 8)).rstrip()
+        name = clip(row.name, max(width - 9 - cell_len(row.provider), 8))
         left = Content.assemble(
             bar,
             ("≡ ", "bold $warning" if held else _MUTED),
             (f"{at + 1} ", "bold $primary"),
+            (f"{row.state[0]} ", row.state[1]),
             (name, "bold"),
             (f"  {row.provider}", _MUTED),
         )
-        note = (f"▲ {row.note}", "$warning") if row.note else (row.facts, _MUTED)
-        fields = Content.assemble(bar, "    ")
+        last = at == len(self.rows) - 1
+        fields = Content.assemble(bar, ("    " if last else "  ↓ ", _MUTED))
         for index, (name, _, digits) in enumerate(_FIELDS):
             fields += self._field(at, index, name, digits)
-        room = width - fields.cell_length
-        if row.note or cell_len(note[0]) <= room:  # half a price would be a wrong one
-            fields += Content.styled(set_cell_size(note[0], max(room, 0)).rstrip(), note[1])
+        room = max(width - fields.cell_length, 0)
+        if row.note:
+            fields += Content.styled(clip(f"▲ {row.note}", room), "$warning")
+        said = ""
+        for fact in () if row.note else row.facts:  # half a price would be a wrong one
+            longer = f"{said} · {fact}" if said else fact
+            said = longer if cell_len(longer) <= room else said
+        fields += Content.styled(said, _MUTED)
         lines = [left.pad_right(max(width - left.cell_length, 0))]
         lines.append(fields.pad_right(max(width - fields.cell_length, 0)))
         lines = [line.stylize_before(ground.strip()) if ground else line for line in lines]

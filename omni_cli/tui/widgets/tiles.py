@@ -27,7 +27,7 @@ class Empty(Static, can_focus=True):
     """Words that teach the next key; hidden until ``set_empty`` says so."""
 
     DEFAULT_CSS = """
-    Empty { padding: 1 2; display: none; height: 1fr; }
+    Empty { padding: 1 2; display: none; height: 1fr; max-width: 84; }
     """
 
 

@@ -51,8 +51,6 @@ async def test_a_click_presses_a_key() -> None:
         assert app.added == 1
         await pilot.hover(Keys, offset=(2, 0))
         assert keys.tooltip == "Add one"
-        keys.palette = False
-        assert [key.title for key in keys.shown] == ["Add", "Never"]
 
 
 class Box(Widget, can_focus=True):

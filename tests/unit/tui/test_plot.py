@@ -129,6 +129,9 @@ def test_points_lie_by_cost_and_quality() -> None:
 def test_the_reading_says_the_slot_its_sum_and_its_parts_largest_first() -> None:
     made = Plot(("a", "b"), (Series("x", "red", (1, 2)), Series("y", "blue", (3, 5))), plot.short)
     shown = Shown(made, "COST a day", ("Mon", "Tue"), lambda v: f"${v:.2f}")
-    assert legend(shown, 1, 1).plain == "Tue   $7.00  ■ y $5.00  ■ x $2.00"
-    assert legend(shown, 0, 2).plain.startswith("Mon to Tue   $11.00")
-    assert legend(shown, None, 1).plain == "COST a day  ■ x  ■ y"
+    assert legend(shown, 1, 1, 80).plain == " Tue  $7.00  ■ y $5.00  ■ x $2.00"
+    assert legend(shown, 0, 2, 80).plain.startswith(" Mon to Tue  $11.00")
+    assert legend(shown, None, 1, 80).plain == "COST a day  ■ x  ■ y"
+    # What has no room is counted: half a name may be another's.
+    assert legend(shown, None, 1, 19).plain == "COST a day  ■ x  +1"
+    assert legend(shown, None, 1, 16).plain == "COST a day  +2"
