@@ -148,8 +148,8 @@ def test_help_imports_the_table_of_commands_and_little_else(fleet_template: Path
     assert "msgspec" not in modules
 
 
-def test_chat_imports_httpx_and_nothing_that_only_draws(fleet: Fleet) -> None:
+def test_chat_imports_our_own_client_and_nothing_that_only_draws(fleet: Fleet) -> None:
     modules, out = loaded(fleet.env, "chat", "-m", CHEAP, "hello")
     assert "[simulated gpt-4o-mini]" in out
-    assert "httpx" in modules
-    assert modules.isdisjoint([*HEAVY, "rich", "sqlite_utils"])
+    assert "omni_cli.http.client" in modules
+    assert modules.isdisjoint([*HEAVY, *ALSO, "httpcore", "anyio", "h11", "email"])

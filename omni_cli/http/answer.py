@@ -190,15 +190,15 @@ class Answer:
         if self.top and self._ends_by_close():
             self.complete = True
         elif self.top:
-            self._error = ConnectionFailed(
-                f"{self._host} closed the connection before the answer was whole"
-            )
+            self._failed(exc, "before the answer was whole")
         else:
             why = f": {exc.__class__.__name__}" if exc is not None else ""
-            self._error = ConnectionFailed(
-                f"{self._host} closed the connection without an answer{why}"
-            )
+            self._failed(exc, f"without an answer{why}")
         self._wake()
+
+    def _failed(self, exc: Exception | None, words: str) -> None:
+        self._error = ConnectionFailed(f"{self._host} closed the connection {words}")
+        self._error.__cause__ = exc
 
     def broken(self, exc: Exception) -> None:
         cause = exc.__context__ if isinstance(exc, httptools.HttpParserCallbackError) else exc

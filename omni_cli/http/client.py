@@ -287,6 +287,7 @@ class UpstreamPool:
 
     async def _connect(self, origin: Origin, timeout_s: float) -> _Connection:
         fault: ProviderError
+        why: BaseException | None = None
         try:
             async with asyncio.timeout(min(timeout_s, CONNECT_S)):
                 connection = await self._connected(origin)
@@ -295,19 +296,22 @@ class UpstreamPool:
         except ProviderError as exc:
             fault = exc
         except ssl.SSLCertVerificationError as exc:
+            why = exc
             fault = Untrusted(
                 f"{origin.host}: its certificate is not trusted: {exc.verify_message}",
                 hint="SSL_CERT_FILE names the certificates of an authority of your own",
             )
         except ssl.SSLError as exc:
+            why = exc
             fault = ConnectionFailed(f"{origin.host}: TLS failed: {exc.reason or exc}")
         except OSError as exc:
+            why = exc
             fault = ConnectionFailed(f"cannot connect to {origin.host}:{origin.port}: {_why(exc)}")
         else:
             self._all.add(connection)
             return connection
         fault.reached = False  # nothing was sent, so nothing can have been charged
-        raise fault
+        raise fault from why or fault.__cause__
 
     async def _connected(self, origin: Origin) -> _Connection:
         loop = self.loop

@@ -1,22 +1,31 @@
-"""The only module that imports httpx: sends any adapter's calls.
+"""Sends any adapter's calls; the only module that imports httpx.
+
+A call to a model goes over our own client (``omni_cli/http``) where nothing but this machine and
+its network is on the way: to import httpx with what it stands on takes as long as all else that
+``omni chat`` does before its request. Whatever has a proxy on its way, asks for a token or is
+fetched whole (listings, health, discovery) goes over httpx.
 
 Errors are raised outside the ``except`` that caught the library's: an httpx error carries the
 request, whose headers hold the key, and a chained exception would take it along.
 """
+
+from __future__ import annotations
 
 import asyncio
 import os
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from functools import cached_property, lru_cache
+from importlib import import_module
 from itertools import chain
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from omni_cli.domain.chat import ChatChunk
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.domain.hosts import host_and_port
+from omni_cli.http.client import CONNECT_S, UpstreamPool, encode_head, locate
 from omni_cli.http.environment import ProxyRule, trusted
 from omni_cli.http.outside import Outside, addresses_outside, nowhere
 from omni_cli.ports import HttpCall, ProviderAdapter, Transport
@@ -25,28 +34,43 @@ from omni_cli.wire.access import authorized, secrets_of
 from omni_cli.wire.framing import MAX_EVENT_BYTES
 from omni_cli.wire.reader import AnswerReader, cleaned, kept_headers, refused
 
-_BLOCKED = "httpx" not in sys.modules
-if _BLOCKED:
-    # httpx's own command line imports click and rich (132 -> 79 ms); httpx works without it.
-    _modules: dict[str, Any] = sys.modules
-    _modules["httpx._main"] = None  # "not importable"
-import httpx  # noqa: E402  # after what it must not load
+if TYPE_CHECKING:
+    import httpx
 
-if _BLOCKED:
-    del sys.modules["httpx._main"]
+    from omni_cli.http.answer import Answer
+else:
 
-#: What httpx raises, and what it lets through: a header that is not ASCII (ValueError), a proxy
-#: setting that it cannot use (ValueError, ImportError), a certificate file that is not there.
-_CAUGHT = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError, ImportError)
+    class _Later:
+        """httpx, once it is asked for something. Its own command line imports click and rich
+        (132 -> 79 ms); it works without."""
 
-#: Longest wait for a connection, in seconds; a call's own timeout may be shorter.
-CONNECT_S = 10.0
+        def __getattr__(self, name: str) -> Any:
+            blocked = "httpx" not in sys.modules
+            if blocked:
+                sys.modules["httpx._main"] = None  # "not importable"
+            module = globals()["httpx"] = import_module("httpx")
+            if blocked:
+                del sys.modules["httpx._main"]
+            return getattr(module, name)
+
+    httpx = _Later()
+
+
+def _caught() -> tuple[type[Exception], ...]:
+    """What our client and httpx raise, and what they let through: a header that is not ASCII
+    (ValueError), a proxy setting that cannot be used (ValueError, ImportError), a certificate file
+    that is not there."""
+    own = (ProviderError, OSError, ValueError, ImportError)
+    if "httpx" not in sys.modules:
+        return own
+    return (*own, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
+
+
 #: Most bytes of an error's body that are read.
 _MAX_ERROR_BYTES = 1024 * 1024
 
 _T = TypeVar("_T")
 
-_LIMITS = httpx.Limits(max_connections=512, max_keepalive_connections=32, keepalive_expiry=30.0)
 _HEADERS = {"user-agent": "omni"}
 
 
@@ -75,7 +99,9 @@ def _options(key: tuple[bool, str | None]) -> dict[str, Any]:
         "proxy": proxy,
         "verify": verify,
         "trust_env": False,
-        "limits": _LIMITS,
+        "limits": httpx.Limits(
+            max_connections=512, max_keepalive_connections=32, keepalive_expiry=30.0
+        ),
         "headers": _HEADERS,
     }
 
@@ -99,16 +125,47 @@ def _build(
 
 
 def _reader(
-    adapter: ProviderAdapter, call: HttpCall, response: httpx.Response, max_bytes: int
+    adapter: ProviderAdapter, call: HttpCall, response: Received, max_bytes: int
 ) -> AnswerReader:
     content_type = response.headers.get("content-type", "")
     return AnswerReader(adapter, call, content_type, max_bytes=max_bytes)
 
 
 def _refusal(
-    adapter: ProviderAdapter, call: HttpCall, response: httpx.Response, body: str
+    adapter: ProviderAdapter, call: HttpCall, response: Received, body: str
 ) -> ProviderError:
     return refused(adapter, call, response.status_code, dict(response.headers), body)
+
+
+class Received(Protocol):
+    """An answer whose head has come, as httpx has it."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class _Direct:
+    """One that came over our own client."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.status_code = answer.status
+        self.headers: Mapping[str, str] = answer.headers
+
+    async def aiter_bytes(self) -> AsyncIterator[bytes]:
+        while piece := await self._answer.read():
+            yield piece
+            self._answer.progress()
+
+    async def aclose(self) -> None:
+        self._answer.close()
 
 
 class _Silence:
@@ -148,7 +205,7 @@ class HttpAnswer:
 
     def __init__(
         self,
-        response: httpx.Response,
+        response: Received,
         reader: AnswerReader,
         call: HttpCall,
         timeout_s: float,
@@ -201,7 +258,7 @@ class HttpAnswer:
         try:
             async with asyncio.timeout(silence.left_s):
                 piece = await anext(self._pieces, None)
-        except _CAUGHT as exc:
+        except _caught() as exc:
             fault = trouble.fault(exc, self._call, self._timeout_s)
         else:
             silence.ends()
@@ -240,19 +297,19 @@ class HttpTransport:
         self._outside = outside
         #: By TLS, proxy, and the name of a host whose connections are nobody else's.
         self._clients: dict[tuple[bool, str | None, str], httpx.AsyncClient] = {}
-        self._rule: ProxyRule | None = None
+        self._pool: UpstreamPool | None = None
 
     async def open(
         self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float
     ) -> HttpAnswer:
         began = time.monotonic()
-        response = await self._send(adapter, call, timeout_s)
+        response = await self._send(adapter, call, timeout_s, whole=False)
         reader = _reader(adapter, call, response, self._max_bytes)
         return HttpAnswer(response, reader, call, timeout_s, time.monotonic() - began)
 
     async def fetch(self, adapter: ProviderAdapter, call: HttpCall, *, timeout_s: float) -> str:
         due = time.monotonic() + timeout_s
-        response = await self._send(adapter, call, timeout_s)
+        response = await self._send(adapter, call, timeout_s, whole=True)
         body = bytearray()
         fault: ProviderError | None = None
         try:
@@ -262,7 +319,7 @@ class HttpTransport:
                     if len(body) > self._max_bytes:
                         fault = Malformed(f"The answer exceeds {self._max_bytes} bytes")
                         break
-        except _CAUGHT as exc:
+        except _caught() as exc:
             fault = trouble.fault(exc, call, timeout_s)
         finally:
             await response.aclose()
@@ -278,14 +335,18 @@ class HttpTransport:
             request = _build(client, call, {}, CONNECT_S)
             await self._lead_out(request, call.url)
             response = await client.send(request)
-        except _CAUGHT as exc:
+        except _caught() as exc:
             fault = trouble.fault(exc, call, CONNECT_S)
         else:
             return response.status_code, response.text
         raise fault
 
     async def close(self) -> None:
-        clients, self._clients, self._rule = self._clients, {}, None
+        clients, self._clients = self._clients, {}
+        self.__dict__.pop("_rule", None)
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
         for client in clients.values():
             await client.aclose()
 
@@ -295,9 +356,36 @@ class HttpTransport:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @cached_property
+    def _rule(self) -> ProxyRule:
+        return ProxyRule()
+
+    async def _directly(
+        self, call: HttpCall, more: Mapping[str, str], timeout_s: float
+    ) -> _Direct | None:
+        """What answers over our own client; None where that cannot send the call."""
+        url = call.url
+        if not url.isascii() or not url.isprintable() or " " in url or "@" in url:
+            return None
+        try:
+            origin, path, host = locate(url)
+        except ValueError:
+            return None
+        if self._rule.url(origin.host, origin.port, tls=origin.tls) is not None:
+            return None
+        try:
+            head = encode_head(call.method, path, host, {**_HEADERS, **call.headers, **more})
+            head.decode("ascii")
+        except ValueError:
+            head = b""
+        if not head:
+            raise UnicodeError("a header's value cannot be sent")
+        if self._pool is None:
+            self._pool = UpstreamPool(outside=self._outside)
+        body = call.body or b""
+        return _Direct(await self._pool.send(origin, head, body, timeout_s=timeout_s))
+
     def _client(self, url: str) -> httpx.AsyncClient:
-        if self._rule is None:
-            self._rule = ProxyRule()
         parts = httpx.URL(url)
         tls, proxy = _client_key(parts, self._rule)
         key = tls, proxy, parts.host if self._outside(*host_and_port(url)) else ""
@@ -319,22 +407,28 @@ class HttpTransport:
             request.url = url.copy_with(host=places[0])
             request.extensions = {**request.extensions, "sni_hostname": name}
 
+    async def _over_httpx(
+        self, call: HttpCall, more: Mapping[str, str], timeout_s: float
+    ) -> Received:
+        client = self._client(call.url)
+        request = _build(client, call, more, timeout_s)
+        await self._lead_out(request, call.url)
+        return await client.send(request, stream=True)
+
     async def _send(
-        self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float
-    ) -> httpx.Response:
+        self, adapter: ProviderAdapter, call: HttpCall, timeout_s: float, *, whole: bool
+    ) -> Received:
         fault: ProviderError
         due = time.monotonic() + timeout_s
         try:
-            client = self._client(call.url)
             async with asyncio.timeout(timeout_s):
                 more = await authorized(call, call.body or b"", self._token) if call.access else {}
-                request = _build(client, call, more, timeout_s)
-                await self._lead_out(request, call.url)
-                response = await client.send(request, stream=True)
-        except _CAUGHT as exc:
+                directly = None if whole else await self._directly(call, more, timeout_s)
+                response = directly or await self._over_httpx(call, more, timeout_s)
+        except _caught() as exc:
             fault = trouble.fault(exc, call, timeout_s)
         else:
-            if response.is_success:
+            if 200 <= response.status_code < 300:
                 return response
             left_s = due - time.monotonic()
             # Kept in no variable: it may echo the key, and a traceback shows its frames.
@@ -342,7 +436,7 @@ class HttpTransport:
         raise cleaned(fault, call)
 
 
-async def _error_body(response: httpx.Response, timeout_s: float) -> str:
+async def _error_body(response: Received, timeout_s: float) -> str:
     """As much of an error's body as comes; a failure on the way leaves what came before."""
     body = bytearray()
     try:
@@ -351,7 +445,7 @@ async def _error_body(response: httpx.Response, timeout_s: float) -> str:
                 body += piece
                 if len(body) > _MAX_ERROR_BYTES:
                     break
-    except _CAUGHT:
+    except _caught():
         return body.decode("utf-8", "replace")
     finally:
         await response.aclose()

@@ -23,6 +23,8 @@ from omni_cli.wire.values import host_of, place_of
 _HINT_NETWORK = "Check the network and the provider's base URL."
 _HINT_LOCAL = "Is the server running? Check its port in the provider's base URL."
 _HINT_PROXY = "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."
+_SLOW = "{} did not accept a connection in time"
+_FOREIGN = "{} does not speak HTTP"
 _HINT_TIMEOUT = "Try again, or raise the link's timeout_ms."
 
 
@@ -35,6 +37,7 @@ _UNSENT = frozenset(
         "LocalProtocolError",
         "PoolTimeout",
         "ProxyError",
+        "UnicodeError",
         "UnsupportedProtocol",
     }
 )
@@ -43,15 +46,33 @@ _UNSENT = frozenset(
 def fault(exc: BaseException, call: HttpCall, timeout_s: float) -> ProviderError:
     """The typed error of what went wrong between here and the call's host."""
     names = {cls.__name__ for cls in type(exc).__mro__}
+    if isinstance(exc, ProviderError):
+        return _own(exc, call, timeout_s)
     error = _fault(exc, names, call, timeout_s)
     error.reached = names.isdisjoint(_UNSENT)
+    return error
+
+
+def _own(exc: ProviderError, call: HttpCall, timeout_s: float) -> ProviderError:
+    """What our own client says for every caller, in the words of a call that a person made."""
+    host = host_of(call.url) or call.url
+    error: ProviderError = exc
+    if isinstance(exc, TimedOut):
+        error = silent(call, timeout_s)
+        if not exc.reached:
+            error = TimedOut(_SLOW.format(host), hint=_HINT_NETWORK)
+    elif isinstance(exc, Malformed):
+        error = Malformed(_FOREIGN.format(host), hint=_HINT_LOCAL)
+    elif isinstance(exc, ConnectionFailed) and (exc.__cause__ is not None or not exc.hint):
+        error = _connection(exc, host, place_of(call.url))
+    error.reached = exc.reached
     return error
 
 
 def _fault(exc: BaseException, names: set[str], call: HttpCall, timeout_s: float) -> ProviderError:
     host = host_of(call.url) or call.url
     if "ConnectTimeout" in names:
-        return TimedOut(f"{host} did not accept a connection in time", hint=_HINT_NETWORK)
+        return TimedOut(_SLOW.format(host), hint=_HINT_NETWORK)
     if "PoolTimeout" in names:
         return TimedOut(f"No connection to {host} became free within {timeout_s:g} s")
     if "TimeoutException" in names or isinstance(exc, TimeoutError):
@@ -71,7 +92,7 @@ def _fault(exc: BaseException, names: set[str], call: HttpCall, timeout_s: float
     if "DecodingError" in names:
         return Malformed(f"The answer of {host} cannot be decompressed")
     if "RemoteProtocolError" in names and not _closed(exc):
-        return Malformed(f"{host} does not speak HTTP", hint=_HINT_LOCAL)
+        return Malformed(_FOREIGN.format(host), hint=_HINT_LOCAL)
     return _connection(exc, host, place_of(call.url))
 
 

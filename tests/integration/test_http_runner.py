@@ -22,6 +22,8 @@ from omni_cli.providers.http import HttpTransport
 from omni_cli.wire.registry import adapter
 
 KEY = "sk-planted-0123456789abcdefWXYZ"
+#: A host that only a proxy knows.
+FAR = "models.example.test"
 REQUEST = ChatRequest(conversation(None, [("user", "hi")]))
 
 
@@ -57,7 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("content-length", 0)))
         self.seen.append({k.lower(): v for k, v in self.headers.items()})
         self.connections.add(self.client_address[1])
-        behaviour: Callable[[], None] = getattr(self, self.path.split("/")[1])
+        path = self.path.removeprefix(f"http://{FAR}")  # a proxy is asked with the whole URL
+        behaviour: Callable[[], None] = getattr(self, path.split("/")[1])
         behaviour()
 
     def _head(self, content_type: str, **headers: str) -> None:
@@ -249,8 +252,15 @@ class Client:
         self._loop.close()
 
 
-@pytest.fixture
-def client() -> Iterator[Client]:
+@pytest.fixture(params=["own", "httpx"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """Over our own client and over httpx: whatever happens is told in the same words."""
+    if request.param == "httpx":
+
+        async def nowhere(*_: object) -> None:
+            """Nothing goes directly."""
+
+        monkeypatch.setattr(HttpTransport, "_directly", nowhere)
     made = Client()
     yield made
     made.close()
@@ -392,6 +402,16 @@ def test_what_is_no_address_is_refused(client: Client, url: str) -> None:
     call = adapter("openai").build(REQUEST, "m", Endpoint(url, KEY))
     with pytest.raises(errors.BadRequest, match="no HTTP address"):
         client.chat(call)
+
+
+def test_a_call_takes_the_proxy_on_its_way(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    call = adapter("openai").build(REQUEST, "m", Endpoint(f"http://{FAR}/sse", KEY))
+    assert client.chat(call)[0].text == "Hello"
+    assert server.seen[-1]["host"] == FAR
 
 
 def test_loopback_goes_around_a_proxy(

@@ -1,6 +1,6 @@
 """Requests of this process's own: ``omni chat``, comparisons, probes, the TUI's questions.
 
-Each is a ``Call`` over httpx whose rows are written in batches of one; its chunks go to one reader.
+Each is a ``Call`` whose rows are written in batches of one; its chunks go to one reader.
 """
 
 import asyncio

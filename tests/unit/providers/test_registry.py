@@ -47,8 +47,9 @@ def test_an_adapter_loads_no_http_library(protocol: str) -> None:
     assert not {"httpx", "httpcore", "rich", "pydantic", "ssl", "anyio"} & set(loaded)
 
 
-def test_the_transport_loads_httpx_without_its_command_line() -> None:
-    loaded = _loaded("import omni_cli.providers.http")
+def test_the_transport_loads_httpx_once_it_is_needed_and_without_its_command_line() -> None:
+    assert "httpx" not in _loaded("import omni_cli.providers.http")
+    loaded = _loaded("from omni_cli.providers.http import _timeout; _timeout(1.0)")
     assert "httpx" in loaded
     assert not {"httpx._main", "rich", "click", "pydantic"} & set(loaded)
 
