@@ -681,10 +681,11 @@ class PostgresStore(Store):
         self._set_version(SCHEMA_VERSION)
 
     def _upgrade(self, version: int) -> None:
-        from omni_cli.store.upgrade import STEPS
+        from omni_cli.store.upgrade import STEPS, complete
 
         # Who writes waits there, and not for a table while this waits for another of theirs.
         self._pg.command(f"SELECT {_taken(LOCKS)}")
+        complete(self.db)
         for number, step in STEPS.items():
             if number > version:
                 step(self.db)

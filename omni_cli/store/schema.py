@@ -6,12 +6,19 @@ NULL amount is unknown, never zero. Columns of the ledger are those of its rows 
 all three.
 """
 
+import re
+
 from msgspec import Struct
 
 from omni_cli.domain.analytics import TOTALS_FIELDS
 from omni_cli.domain.chat import TOKEN_FIELDS
 
 _TOKENS = ",\n    ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in TOKEN_FIELDS)
+_TABLE = re.compile(r"\s*CREATE TABLE (\w+) \((.*)\)[^()]*", re.DOTALL)
+_COMMENT = re.compile(r"--[^\n]*")
+#: Of what stands between a table's parentheses, between commas that stand in none.
+_PARTS = re.compile(r"(?:[^,()]|\((?:[^()]|\([^()]*\))*\))+")
+_CONSTRAINTS = ("PRIMARY", "UNIQUE", "CHECK", "FOREIGN")
 #: What is known of a request before its first call.
 _BEGUN = """id INTEGER PRIMARY KEY,
     created_at INTEGER NOT NULL,
@@ -788,3 +795,16 @@ def statements() -> list[str]:
     """What makes an empty store."""
     tables = TABLES.replace("{begun}", _BEGUN).replace("{tokens}", _TOKENS)
     return [text for text in tables.split(";") if text.strip()] + _rollups()
+
+
+def schema_tables() -> dict[str, dict[str, str]]:
+    """By table, in the order of ``statements``: its columns with what defines each, but for those
+    that are worked out."""
+    found: dict[str, dict[str, str]] = {}
+    for text in statements():
+        table = _TABLE.fullmatch(_COMMENT.sub("", text))
+        for part in _PARTS.findall(table[2]) if table else ():
+            name, _, words = part.strip().partition(" ")
+            if table and name not in _CONSTRAINTS and "GENERATED" not in words:
+                found.setdefault(table[1], {})[name.strip('"')] = words
+    return found

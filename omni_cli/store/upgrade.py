@@ -1,18 +1,17 @@
-"""How files that an earlier build made become what ``schema.py`` says: numbered steps.
+"""How files that an earlier build made become what ``schema.py`` says.
 
-Each is one transaction with its record, and never edited once released. Steps only add where they
-can (tables, columns, indexes), so that an omni that is still running goes on working on the file.
-Those after 19 run in PostgreSQL, too: they call nothing but ``execute``.
-
-A new table is made as ``schema.py`` has it today; so a column that one of these tables gets later
-goes through ``_add``, which knows that it may be there.
+Tables and columns that are new there are made in a store that has them not, so adding one takes no
+step. What else changes is a numbered step, which is never edited once released, and runs in
+PostgreSQL, too: it calls nothing but ``execute``. Both only add where they can, so that an omni
+that is still running goes on working on the store. All of it is one transaction for each.
 """
 
 import re
 from typing import TYPE_CHECKING, Any
 
 from omni_cli.domain.errors import StoreError
-from omni_cli.store.schema import TABLES, statements
+from omni_cli.store.port import SCHEMA_VERSION
+from omni_cli.store.schema import TABLES, schema_tables, statements
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 OLDEST = 17
 
 _CREATES = re.compile(r"^CREATE (UNIQUE )?(TABLE|INDEX) (\w+)", re.MULTILINE)
+_INDEX = re.compile(r"\s*CREATE (?:UNIQUE )?INDEX (\w+)\s+ON (\w+)\b(.*)", re.DOTALL)
 #: In PostgreSQL.
-_THERE = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(?) AND attname = ?"
+_COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(?) AND attnum > 0"
 #: What budgets may be of, within the check of their table.
 _SCOPES = r"\(scope IN \([^)]*\)\)"
 
@@ -37,14 +37,30 @@ def _make(db: Any, *names: str) -> None:
             db.execute(_CREATES.sub(r"CREATE \1\2 IF NOT EXISTS \3", text))
 
 
-def _add(db: Any, table: str, column: str, kind: str) -> None:
-    """A column, unless the table was made with it."""
+def complete(db: Any) -> None:
+    """Make the tables and columns that ``schema.py`` has and the store has not, and indexes on
+    them."""
+    fresh: dict[str, set[str]] = {}
+    for table, columns in schema_tables().items():
+        there = _columns_of(db, table)
+        missing = [name for name in columns if name not in there]
+        if not there:
+            _make(db, table)
+        else:
+            for name in missing:
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
+        fresh[table] = set(missing)
+    for text in statements():
+        index = _INDEX.match(text)
+        if index is not None and fresh[index[2]] & set(re.findall(r"\w+", index[3])):
+            _make(db, index[1])
+
+
+def _columns_of(db: Any, table: str) -> set[str]:
+    """None of them where there is no such table."""
     if hasattr(db, "conn"):
-        there = column in db[table].columns_dict
-    else:
-        there = db.execute(_THERE, (table, column)).fetchone() is not None
-    if not there:
-        db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+        return set(db[table].columns_dict) if db[table].exists() else set()
+    return {name for (name,) in db.execute(_COLUMNS, (table,)).fetchall()}
 
 
 def _step_18(db: "Database") -> None:
@@ -67,21 +83,8 @@ def _step_19(db: "Database") -> None:
     )
 
 
-def _step_20(db: "Database") -> None:
-    """What a key may do with the fleet; those of builds before manage all of it, or nothing."""
-    db.execute("ALTER TABLE gateway_keys ADD COLUMN scope TEXT NOT NULL DEFAULT ''")
-
-
 def _step_21(db: Any) -> None:
-    """Sessions, and how far logs are read."""
-    for table in ("requests", "open_calls"):
-        for column in ("session", "project"):
-            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
-    db.execute("ALTER TABLE imports ADD COLUMN content TEXT")
-    db.execute("ALTER TABLE gateway_keys ADD COLUMN session TEXT NOT NULL DEFAULT ''")
-    _make(db, "requests_by_session", "sessions", "sessions_by_time", "sessions_by_parent")
-    _make(db, "imports_by_content", "log_files")
-    _make(db, *(f"rollup_session{suffix}" for suffix in ("", "_next", "_archive")))
+    """Budgets of sessions and projects."""
     (scopes,) = re.findall(_SCOPES, TABLES)
     if not hasattr(db, "conn"):  # PostgreSQL
         db.execute("ALTER TABLE budgets DROP CONSTRAINT budgets_scope_check")
@@ -96,27 +99,6 @@ def _step_21(db: Any) -> None:
     db.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'budgets'", (new,))
     db.execute(f"PRAGMA schema_version = {version + 1}")
     db.execute("PRAGMA writable_schema = OFF")
-
-
-def _step_22(db: Any) -> None:
-    """Batches, and the files that providers keep."""
-    _make(db, "files", "files_by_id", "batches", "batches_by_remote", "batches_under_way")
-    _make(db, "batch_parts", "batch_parts_held", "batch_lines")
-
-
-def _step_23(db: Any) -> None:
-    """Challengers in the shadow of a role."""
-    _make(db, "shadows", "shadows_running", "shadow_pairs")
-
-
-def _step_24(db: Any) -> None:
-    """When a session was stopped: its calls are refused from then on."""
-    _add(db, "sessions", "stopped_at", "INTEGER")
-
-
-def _step_25(db: Any) -> None:
-    """What gateways have in hand of budgets."""
-    _make(db, "budget_slices")
 
 
 def _step_26(db: Any) -> None:
@@ -135,33 +117,13 @@ def _step_27(db: Any) -> None:
         db.execute(LIMIT_TABLES)
 
 
-def _step_28(db: Any) -> None:
-    """Limits a minute of single models."""
-    _make(db, "paced_calls")
-
-
-def _step_29(db: Any) -> None:
-    """Who pairs a request of a shadow, the challenger's answer where texts are kept, and what the
-    user said of a pair."""
-    _make(db, "shadow_claims")
-    for column in ("user_champion", "user_challenger"):
-        _add(db, "shadow_pairs", column, "REAL")
-
-
-#: By the version that each leads to.
+#: By the version that each leads to; versions that only added something have none.
 STEPS: dict[int, Any] = {
     18: _step_18,
     19: _step_19,
-    20: _step_20,
     21: _step_21,
-    22: _step_22,
-    23: _step_23,
-    24: _step_24,
-    25: _step_25,
     26: _step_26,
     27: _step_27,
-    28: _step_28,
-    29: _step_29,
 }
 
 
@@ -182,8 +144,9 @@ def upgrade(db: "sqlite3.Connection", version: int) -> None:
     from sqlite_utils import Database, Migrations
 
     steps = Migrations("omni")
+    steps(name=f"{SCHEMA_VERSION:04d} added")(complete)
     for number, step in STEPS.items():
         if number > version:
             steps(name=f"{number:04d}")(step)
     steps.apply(Database(db))
-    db.execute(f"PRAGMA user_version = {max(STEPS)}")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
