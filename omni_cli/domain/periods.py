@@ -46,11 +46,12 @@ def iso(at_ms: int | None) -> str | None:
 
 
 def duration_ms(text: str) -> int:
-    """``30m``, ``6h``, ``2d``, ``1w`` in milliseconds. Raises UsageError; also for none of them."""
-    match = re.fullmatch(r"(\d+)([mhdw])", text.strip())
+    """``30s``, ``30m``, ``6h``, ``2d``, ``1w`` in milliseconds. Raises UsageError; also for 0."""
+    match = re.fullmatch(r"([0-9]+)([smhdw])", text.strip())
     if match is None or not int(match[1]):
         raise UsageError(f"{text!r} is no span of time", hint="write it as 30m, 6h, 2d or 1w")
-    return int(match[1]) * {"m": 60_000, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}[match[2]]
+    size = {"s": 1_000, "m": 60_000, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
+    return int(match[1]) * size[match[2]]
 
 
 def period_kind(text: str) -> PeriodKind:

@@ -18,6 +18,7 @@ from msgspec import Struct
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ledger import RequestRow, RequestState
 from omni_cli.domain.money import nusd_to_usd, usd_to_nusd
+from omni_cli.domain.periods import duration_ms
 
 Order = Literal["time", "cost", "took", "tokens"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -38,8 +39,6 @@ _WORD = re.compile(r'(?:"[^"]*"?|[^\s"])+')
 _TERM = re.compile(r"([a-z]+)(>=|<=|[:=<>])(.*)", re.DOTALL | re.IGNORECASE)
 _VALUE = re.compile(r'"([^"]*)"?|([^,"]+)')
 _PLAIN = re.compile(r'[^\s",:=<>!-][^\s",]*')
-_SPAN = re.compile(r"(\d+)(m|h|d|w)")
-_SPAN_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _TOOK = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _TOOK_MS = {"ms": 1, "s": 1_000, "m": 60_000, None: 1}
 _LOWER = {n: n + 32 for n in range(ord("A"), ord("Z") + 1)}
@@ -101,8 +100,8 @@ def parse(text: str) -> Search:
 def moment_ms(text: str, now_ms: int, zone: str) -> int:
     """``2h``, ``3d``, ``today``, ``yesterday``, ``2026-11-30``, ``2026-11-30T14:30``: local time,
     as ms since the epoch. Raises UsageError."""
-    if span := _SPAN.fullmatch(text):
-        return now_ms - int(span[1]) * _SPAN_MS[span[2]]
+    if re.fullmatch(r"[0-9]+[smhdw]", text):
+        return now_ms - duration_ms(text)
     today = (
         datetime.fromtimestamp(now_ms / 1000, UTC)
         .astimezone(ZoneInfo(zone))

@@ -19,6 +19,7 @@ from omni_cli.cli.tables import Column, View, listing, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
+from omni_cli.domain.periods import duration_ms
 from omni_cli.domain.words import counted
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def cache(
     as_json: JsonFlag = False,
 ) -> None:
     """Answer the very same request from memory. Answers are then stored as text."""
-    seconds = None if ttl == "off" else _seconds(ttl)
+    seconds = None if ttl == "off" else duration_ms(ttl) // 1000
     with omni() as omni_app:
         omni_app.fleet.role(role)
         before = omni_app.answers.ttl_s(role)
@@ -180,14 +181,6 @@ def cache(
         out(f"{role}: no answers are remembered")
     else:
         out(f"{role}: the same request is answered from memory for {ttl}")
-
-
-def _seconds(text: str) -> int:
-    units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-    number, unit = text[:-1], text[-1:]
-    if unit not in units or not (number.isascii() and number.isdigit()) or not int(number):
-        raise UsageError(f"{text!r} is no length of time", hint="write 30s, 10m, 1h, 7d, or off")
-    return int(number) * units[unit]
 
 
 @app.command()
