@@ -60,6 +60,13 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def progress(text: str = "") -> None:
+    """A line on a terminal that the next one takes the place of; "" takes it away."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text[:76]}")
+        sys.stderr.flush()
+
+
 def colour_on(stream: TextIO) -> bool:
     """NO_COLOR and TERM=dumb switch it off, FORCE_COLOR on, else a terminal decides."""
     if os.environ.get("NO_COLOR"):

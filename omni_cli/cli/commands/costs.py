@@ -1,7 +1,6 @@
 """``omni costs``: the trend, this month's end, budgets, and where the money goes; ``omni savings``:
 what routing saved against the premium model, and how sure that is."""
 
-import shutil
 import sys
 from datetime import date
 from typing import Annotated
@@ -9,7 +8,7 @@ from typing import Annotated
 import typer
 
 from omni_cli.cli.common import From, JsonFlag, To, known_org, omni
-from omni_cli.cli.render import bar, colour_on, emit_json, note, out, paint
+from omni_cli.cli.render import bar, emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.analytics import Share, Totals, change
 from omni_cli.domain.money import format_usd, nusd_to_usd
@@ -122,8 +121,7 @@ def _trend(trend: tuple[tuple[date, int | None], ...]) -> str:
         days,
         [float(nusd_to_usd(cost)) for cost in values],
         title="US dollars a day",
-        size=(min(shutil.get_terminal_size().columns, 100), 14),
-        colour=colour_on(sys.stdout),
+        lines=14,
     )
 
 

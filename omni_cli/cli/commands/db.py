@@ -1,14 +1,13 @@
 """``omni db``: the store's file, its backups, its health and its size."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from omni_cli.cli.common import DryRun, JsonFlag, omni
-from omni_cli.cli.render import emit_json, moment, note, out, paint
+from omni_cli.cli.render import emit_json, moment, note, out, paint, progress
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
@@ -100,7 +99,10 @@ def check(as_json: JsonFlag = False) -> None:
 def rebuild() -> None:
     """Make the sums of reports and budgets anew from the ledger; goes on where one was cut off."""
     with omni() as omni_app:
-        found, mended = omni_app.maintenance.rebuild(_progress)
+        found, mended = omni_app.maintenance.rebuild(
+            lambda done, total: progress(f"{done:,} of {total:,} requests")
+        )
+    progress()
     out(f"counted {counted(found, 'request')} anew")
     if mended:
         out(f"set {mended:,} {'period' if mended == 1 else 'periods'} of budgets right")
@@ -160,7 +162,12 @@ def move(
             else:
                 out(f"{omni_app.place.name} is used again; what is in {there} stays as it is")
             return
-        found = service.move(target, _table_progress, dry_run=dry_run)
+        found = service.move(
+            target,
+            lambda table, rows: progress(f"{table}: {counted(rows, 'row')}"),
+            dry_run=dry_run,
+        )
+        progress()
         kept = omni_app.paths.store
     total = sum(found.rows.values())
     if as_json:
@@ -212,8 +219,9 @@ def prune(
         raise UsageError(f"--keep takes days such as 365d, not {keep!r}")
     with omni() as omni_app:
         result = omni_app.maintenance.prune(
-            int(match[1]), dry_run=dry_run, progress=lambda n: _progress(n, None)
+            int(match[1]), dry_run=dry_run, progress=lambda n: progress(f"{n:,} requests")
         )
+        progress()
         before = moment(result.before_ms, omni_app.zone)
     if as_json:
         emit_json({"before": iso(result.before_ms), "requests": result.removed, "dry_run": dry_run})
@@ -235,20 +243,6 @@ def _show(facts: BackupFacts, zone: str, word: str, path: Path, *, as_json: bool
         return
     newest = f", the newest of {moment(facts.newest_ms, zone)}" if facts.newest_ms else ""
     out(f"{word} {path}: {_bytes(facts.size_bytes)}, {counted(facts.requests, 'request')}{newest}")
-
-
-def _progress(done: int, total: int | None) -> None:
-    """One line that is written over, on a terminal only."""
-    if sys.stderr.isatty():
-        of = "" if total is None else f" of {total:,}"
-        sys.stderr.write(f"\r{done:,}{of} requests\x1b[K" + ("\n" if done == total else ""))
-        sys.stderr.flush()
-
-
-def _table_progress(table: str, rows: int) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{table}: {counted(rows, 'row')}\x1b[K")
-        sys.stderr.flush()
 
 
 def _bytes(size: int) -> str:

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +10,7 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, omni
-from omni_cli.cli.render import colour_on, emit_json, note, out, paint
+from omni_cli.cli.render import emit_json, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.routing_eval import LadderReport
@@ -160,10 +158,7 @@ def _chart(ladder: LadderReport) -> str:
     ]
     points.append(("B", ladder.best_cost or least, *(ladder.best_quality,) * 3))
     return frontier_chart(
-        points,
-        title="measured quality, %, by cost of a call: o frontier, B best model",
-        size=(min(shutil.get_terminal_size().columns, 80), 16),
-        colour=colour_on(sys.stdout),
+        points, title="measured quality, %, by cost of a call: o frontier, B best model"
     )
 
 

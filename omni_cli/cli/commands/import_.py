@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import Apply, DryRun, JsonFlag, omni, pairs
-from omni_cli.cli.render import emit_json, moment, note, number, out, paint
+from omni_cli.cli.render import emit_json, moment, note, number, out, paint, progress
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.pricing import format_usd
@@ -71,7 +71,7 @@ def import_(
         batch = load(
             source, places, mapping=pairs(mapping, "--map", "FIELD=COLUMN"), progress=_reading
         )
-        _clear()
+        progress()
         plan = omni_app.importing.plan(source, batch.calls, trust_recorded=recorded)
         if not as_json:
             _show(plan, batch, omni_app.zone)
@@ -86,7 +86,7 @@ def import_(
         applied = wanted and (yes or (not as_json and _asked(len(plan.new) + len(plan.grown))))
         if applied:
             added, changed = omni_app.importing.apply(plan, _writing)
-            _clear()
+            progress()
         if as_json:
             emit_json(import_document(plan, batch, places, applied, added, changed))
         elif applied:
@@ -152,7 +152,7 @@ def _bring_in(omni_app: App, found: list[Found], how: _How) -> None:
     readings = []
     for item in found:
         readings.append(omni_app.logs.read(item, trust_recorded=how.recorded, progress=_reading))
-        _clear()
+        progress()
     if not how.as_json:
         _show_found(readings, omni_app.zone)
         for reading in readings:
@@ -170,7 +170,7 @@ def _bring_in(omni_app: App, found: list[Found], how: _How) -> None:
         if applied or (not new and not how.dry_run and not how.as_json)
         else {}
     )
-    _clear()
+    progress()
     added, changed = (sum(pair[n] for pair in done.values()) for n in (0, 1))
     if how.as_json:
         emit_json(found_document(readings, applied, done))
@@ -254,21 +254,11 @@ def _asked(count: int) -> bool:
 
 
 def _reading(file: Path, index: int, files: int) -> None:
-    _progress(f"reading {index + 1}/{files} {file.name}")
+    progress(f"reading {index + 1}/{files} {file.name}")
 
 
 def _writing(done: int, whole: int) -> None:
-    _progress(f"writing {done:,}/{whole:,}")
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{text[:76]}")
-        sys.stderr.flush()
-
-
-def _clear() -> None:
-    _progress("")
+    progress(f"writing {done:,}/{whole:,}")
 
 
 def _calls(count: int) -> str:

@@ -1,8 +1,6 @@
 """``omni optimize``: the last days under other routing settings, and what that would have cost."""
 
 import json
-import shutil
-import sys
 from typing import Annotated
 
 import typer
@@ -10,7 +8,7 @@ import typer
 from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import Apply, JsonFlag, omni
-from omni_cli.cli.render import colour_on, emit_json, milliseconds, note, out, paint
+from omni_cli.cli.render import emit_json, milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.money import format_usd
@@ -177,8 +175,5 @@ def _chart(found: Optimum) -> str:
         )
         points.append((mark, max(outcome.cost_nusd, 1) / 1e9, outcome.quality, low, high))
     return frontier_chart(
-        points,
-        title="expected quality, %, by cost: T today, S suggested, o best for its cost",
-        size=(min(shutil.get_terminal_size().columns, 80), 16),
-        colour=colour_on(sys.stdout),
+        points, title="expected quality, %, by cost: T today, S suggested, o best for its cost"
     )

@@ -19,7 +19,7 @@ from omni_cli.cli.common import (
     money,
     omni,
 )
-from omni_cli.cli.render import emit_json, note, number, out, paint
+from omni_cli.cli.render import emit_json, note, number, out, paint, progress
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
@@ -83,12 +83,12 @@ def reprice(
                 _price(given) if given else None,
                 apply=apply,
                 reason=reason or ("price list" if current else "price given by hand"),
-                progress=_progress,
+                progress=lambda seen: progress(f"{seen:,} charges looked at"),
                 sure=sure,
             ),
             yes,
         )
-        _clear()
+        progress()
     if as_json:
         emit_json(repricing_document(report))
     else:
@@ -133,17 +133,6 @@ def _one(
 def _price(rates: dict[str, Decimal]) -> Price:
     kinds: dict[str, Any] = {kind: Rate(rate) for kind, rate in rates.items()}
     return Price(state="priced", source="user", note="a correction of past calls", **kinds)
-
-
-def _progress(seen: int) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{seen:,} charges looked at")
-        sys.stderr.flush()
-
-
-def _clear() -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
 
 
 def _show(report: Report) -> None:

@@ -1,7 +1,6 @@
 """``omni usage``: who used what, over any range, against the range before."""
 
 import functools
-import sys
 from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from omni_cli.cli.common import (
     known_org,
     omni,
 )
-from omni_cli.cli.render import colour_on, milliseconds, note, out, paint
+from omni_cli.cli.render import milliseconds, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.analytics import change
 from omni_cli.domain.errors import UsageError
@@ -200,20 +199,16 @@ def _days(first: date, last: date) -> str:
 
 
 def _chart(report: UsageReport) -> str:
-    import shutil
-
-    from omni_cli.cli.charts import INPUT_MARK, OUTPUT_MARK, stacked_days
+    from omni_cli.cli.charts import INPUT_MARK, OUTPUT_MARK, days_chart
 
     top = max((totals.total_tokens for _, totals in report.series), default=0)
     size, word = next(
         (item for item in ((1_000_000, "millions"), (1_000, "thousands")) if top >= item[0]),
         (1, ""),
     )
-    return stacked_days(
+    return days_chart(
         [day for day, _ in report.series],
         [totals.input_tokens / size for _, totals in report.series],
         [totals.output_tokens / size for _, totals in report.series],
         title=f"tokens a day{', ' if word else ''}{word}: {INPUT_MARK} input, {OUTPUT_MARK} output",
-        size=(min(shutil.get_terminal_size().columns, 100), 16),
-        colour=colour_on(sys.stdout),
     )
