@@ -24,7 +24,7 @@ from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import DAY_MS, iso
 from omni_cli.domain.pricing import format_usd, usd_string
-from omni_cli.domain.record import replace
+from omni_cli.domain.record import asdict, replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Trials
 
@@ -244,7 +244,7 @@ class AbTests(Struct, kw_only=True, eq=False):
                 champion=champion,
                 challenger=model.id,
                 share=share,
-                settings=_plain(settings),
+                settings=asdict(settings),
                 started_at=self._now(),
                 ended_at=None,
                 state="running",
@@ -403,7 +403,3 @@ def _arm(model: str, units: Sequence[Unit], waiting: int) -> ArmReport:
         sum(known) / len(known) if complete else None,
         sum(times) / len(times) if times else None,
     )
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in Settings.__struct_fields__}

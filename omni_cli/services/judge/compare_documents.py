@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -13,14 +13,15 @@ from omni_cli.domain.money import usd
 from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.scoring import verdict
-from omni_cli.domain.statistics import (
-    Interval,
-)
+from omni_cli.domain.statistics import Interval
 from omni_cli.domain.words import counted
 from omni_cli.records import ComparisonRow
 from omni_cli.services.judge.compare import Estimate
 from omni_cli.services.judge.compare_plan import Plan
 from omni_cli.services.judge.compare_report import Answer, Report
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 
 def results_document(found: Results) -> dict[str, Any]:
@@ -398,64 +399,42 @@ def html(report: Report, checked: Sequence[Checked]) -> str:
 def junit(report: Report, checked: Sequence[Checked]) -> str:
     """Answers as test cases: below the accurate score a failure, without an answer an error;
     and each assertion as one."""
-    from xml.sax.saxutils import escape as xml_escape
-    from xml.sax.saxutils import quoteattr
+    from xml.etree.ElementTree import Element, SubElement, tostring
 
-    suites = []
-    failures = errors = total = 0
-    whole = 0.0
-    began = (iso(id_time_ms(report.id)) or "")[:19]
+    root = Element("testsuites", name="omni compare")
+    began, whole = (iso(id_time_ms(report.id)) or "")[:19], 0.0
     for name in report.plan.contenders:
-        cases = []
-        bad = broken = 0
-        took = 0.0
+        suite, took = SubElement(root, "testsuite", name=name), 0.0
         for answer in report.answers:
             row = answer.row
             if row.contender != name:
                 continue
-            title = quoteattr(_clean(f"{_title(report, row.prompt)} #{row.iteration + 1}"))
-            inner = ""
-            if row.state != "ok":
-                broken += 1
-                said = quoteattr(_clean(row.error_message or row.state))
-                inner = f'<error message={said} type="provider"/>'
-            elif answer.score is not None and verdict(answer.score) != "accurate":
-                bad += 1
-                inner = (
-                    f"<failure message={quoteattr(_clean(answer.why or 'not accurate'))} "
-                    f'type="answer">'
-                    f"{xml_escape(_clean(row.output))}</failure>"
-                )
             seconds = (row.latency_ms or 0) / 1000
             took += seconds
-            cases.append(
-                f'<testcase classname={quoteattr(name)} name={title} time="{seconds:.3f}">'
-                f"{inner}</testcase>"
-            )
-        for one in checked:
-            if one.model != name:
-                continue
-            inner = ""
+            title = _clean(f"{_title(report, row.prompt)} #{row.iteration + 1}")
+            case = SubElement(suite, "testcase", classname=name, name=title, time=f"{seconds:.3f}")
+            if row.state != "ok":
+                said = _clean(row.error_message or row.state)
+                SubElement(case, "error", message=said, type="provider")
+            elif answer.score is not None and verdict(answer.score) != "accurate":
+                said = _clean(answer.why or "not accurate")
+                wrong = SubElement(case, "failure", message=said, type="answer")
+                wrong.text = _clean(row.output)
+        for one in (one for one in checked if one.model == name):
+            case = SubElement(suite, "testcase", classname="assert", name=one.text, time="0")
             if not one.holds:
-                bad += 1
                 said = ", ".join(f"{key} = {value}" for key, value in one.figures.items())
-                inner = f'<failure message={quoteattr(said)} type="assertion"/>'
-            title = quoteattr(one.text)
-            cases.append(f'<testcase classname="assert" name={title} time="0">{inner}</testcase>')
-        suites.append(
-            f'<testsuite name={quoteattr(name)} tests="{len(cases)}" failures="{bad}" '
-            f'errors="{broken}" skipped="0" time="{took:.3f}" timestamp="{began}">'
-            f"{''.join(cases)}</testsuite>"
-        )
-        failures, errors, total = failures + bad, errors + broken, total + len(cases)
+                SubElement(case, "failure", message=said, type="assertion")
+        suite.attrib |= {**_tally(suite), "skipped": "0", "time": f"{took:.3f}", "timestamp": began}
         whole += took
-    head = f'<testsuites name="omni compare" tests="{total}" failures="{failures}"'
-    head += f' time="{whole:.3f}"'
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n{head} errors="{errors}">\n'
-        + "\n".join(suites)
-        + "\n</testsuites>\n"
-    )
+    root.attrib |= {**_tally(root), "time": f"{whole:.3f}"}
+    text = tostring(root, "unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def _tally(part: "Element") -> dict[str, str]:
+    kinds = {"tests": "testcase", "failures": "failure", "errors": "error"}
+    return {name: str(sum(1 for _ in part.iter(tag))) for name, tag in kinds.items()}
 
 
 def _clean(text: str) -> str:

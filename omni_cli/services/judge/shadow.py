@@ -34,7 +34,7 @@ from omni_cli.domain.ledger import RequestRow, Source
 from omni_cli.domain.money import usd
 from omni_cli.domain.periods import iso
 from omni_cli.domain.pricing import format_usd
-from omni_cli.domain.record import replace
+from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.shadow import (
     ALPHA,
     AUTO,
@@ -286,7 +286,7 @@ class ShadowService(Struct, kw_only=True, eq=False):
                 champion=champion,
                 challenger=model.id,
                 share=share,
-                settings=_plain(replace(settings, judge=reader, budget=budget.id)),
+                settings=asdict(replace(settings, judge=reader, budget=budget.id)),
                 started_at=self._now(),
                 ended_at=None,
                 state="running",
@@ -755,7 +755,3 @@ def _sum(costs: Iterator[int | None]) -> int | None:
             return None
         total += cost
     return total
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in Settings.__struct_fields__}
