@@ -261,17 +261,30 @@ class OmniApp(App[None]):
             return pane
 
     async def _make_ahead(self) -> None:
-        """Import and make the other tabs while nothing else happens, so that their keys answer at
-        once. What was made stays, so that the collector passes over it from then on."""
+        """Import, make and read the other tabs while nothing else happens, so that their keys
+        answer at once. What was made stays, so that the collector passes over it from then on."""
         await asyncio.sleep(_AHEAD_AFTER_S)
         for tab in self.tabs:
             await self._rest()
             await asyncio.to_thread(tab.load)
             await self._rest()
-            await self._made(tab.id)
+            pane = await self._made(tab.id)
+            await self._rest()
+            await self._rehearse(pane)
             await self._rest()
             gc.collect()
             gc.freeze()
+
+    async def _rehearse(self, pane: Pane[Any]) -> None:
+        """Read and draw it below what is seen, so that its first opening is as quick as any."""
+        if self.is_pane_active(pane) or not self.size:
+            return
+        pane.styles.layer = "below"
+        pane.display = True
+        pane.refresh_data()
+        await pane.reveal("")
+        pane.display = self.is_pane_active(pane)
+        pane.styles.layer = None
 
     def _tidy(self) -> None:
         if gc.get_count()[2] >= _FEW and time.monotonic() - self._heard > _TIDY_S / 2:
@@ -501,6 +514,8 @@ class OmniApp(App[None]):
     def _theme_changed(self, _: object) -> None:
         # What was only taken because of the terminal is not remembered for another one.
         self._own_theme = self.theme
+        if (pane := self.pane) is not None:
+            pane.resized()  # cells of tables have the colours that they were filled with
         self._save()
 
     # --- the end -----------------------------------------------------------------------------

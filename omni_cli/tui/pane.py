@@ -11,9 +11,11 @@ from contextlib import suppress
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
+from textual import events
 from textual.binding import Binding
 from textual.containers import Container
 from textual.content import Content
+from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -88,6 +90,8 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         self._shown = False
         #: Whether there was ever anything to show.
         self._well = False
+        #: The size and theme that it was last drawn for.
+        self._fitted: tuple[Size, str] | None = None
 
     # --- what a subclass gives ---------------------------------------------------------------
 
@@ -105,6 +109,9 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
     def show(self, value: Shown) -> None:
         """Put into the widgets what was read."""
         raise NotImplementedError
+
+    def resized(self) -> None:
+        """The pane has another size, or the theme is another one; also before anything was read."""
 
     def entry(self) -> Widget | None:
         """The widget that gets the focus when the pane is opened."""
@@ -198,9 +205,15 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
 
     # --- inside ------------------------------------------------------------------------------
 
+    def on_resize(self, event: events.Resize) -> None:
+        # Textual tells the size whenever a pane comes into sight. Colours of cells are the theme's.
+        if (event.size, self.app.theme) != self._fitted:
+            self._fitted = event.size, self.app.theme
+            self.resized()
+
     def _wait(self) -> None:
         """Show that it reads, where the first time takes long."""
-        if not self._shown and self.is_attached:
+        if not self._shown and self.is_attached and self.omni.is_pane_active(self):
             self.loading = True
 
     def _read(self, wanted: Any) -> None:
@@ -256,7 +269,9 @@ class Pane(Container, WorkerMixin, Generic[Shown]):
         self._shown = True
         if self.is_attached:
             self._stand_in(error)
-            self.failed(error)
+            if self.omni.is_pane_active(self):
+                self.failed(error)
+            self._fresh = False
             self.call_after_refresh(self._leave_hidden)
         self._next()
 

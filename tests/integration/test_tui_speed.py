@@ -33,11 +33,11 @@ def collector() -> Iterator[None]:
 async def test_tabs_are_made_while_no_key_comes_and_no_key_waits_for_the_collector(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first opening of a tab took 568 ms: its widgets were made then, and Python looked
-    through all objects meanwhile."""
+    """The first opening of a tab took 568 ms: its widgets were made and its data read then, and
+    Python looked through all objects meanwhile."""
     monkeypatch.setattr(tui_app, "_AHEAD_AFTER_S", 0.0)
     monkeypatch.setattr(tui_app, "_REST_S", 0.05)
-    whole: list[str] = []
+    whole, reads = list[str](), list[str]()
 
     def seen(phase: str, info: dict[str, int]) -> None:
         if phase == "start" and info["generation"] == 2:
@@ -50,15 +50,23 @@ async def test_tabs_are_made_while_no_key_comes_and_no_key_waits_for_the_collect
         assert {pane.id for pane in switcher.children} == {tab.id for tab in TABS}
         assert [pane.id for pane in switcher.children if pane.display] == ["fleet"]
         assert app.focused is not None
+        assert not app._notifications
+        made = len(app.query("*"))
+        for pane in app.query(Pane):
+            assert pane._shown
+            pane._fresh = True  # as if nothing had been written since
+        monkeypatch.setattr(app, "store_changed", lambda: None)
+        monkeypatch.setattr(Pane, "refresh_data", lambda pane: reads.append(pane.id))
         gc.callbacks.append(seen)
         try:
-            for tab in ("usage", "activity", "costs"):
+            for tab in ("usage", "activity", "costs", "catalogue"):
                 await app.open_tab(tab)
                 await settle(pilot)
                 assert switcher.current == tab
+                assert [pane.id for pane in switcher.children if pane.display] == [tab]
         finally:
             gc.callbacks.remove(seen)
-        assert not whole
+        assert (whole, reads, len(app.query("*"))) == ([], [], made)
         app._heard = 0.0
         for _ in range(12):
             gc.collect(1)

@@ -274,7 +274,7 @@ class ActivityPane(Pane[Loaded]):
                     key, "took", Text(text.seconds(now - one.row.created_at), justify="right")
                 )
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         self.set_class(self.size.width >= _SPLIT, "-split")
         self.call_after_refresh(self._draw)
 

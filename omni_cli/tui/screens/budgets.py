@@ -389,7 +389,7 @@ class BudgetsPane(Pane[BudgetsView]):
     def action_read(self, by: int) -> None:
         self.query_one(Chart).action_step(by)
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         self._draw()
 
     @property

@@ -160,7 +160,7 @@ class CataloguePane(Pane[CatalogueView]):
         self._filters.offer("provider", (*FILTERS[0][2], *((slug, slug) for slug in names)))
         self._draw()
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         self._draw()
 
     def _draw(self) -> None:

@@ -135,7 +135,7 @@ class ComparePane(Pane[Compared]):
         self._value = value
         self._draw()
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         self._draw()
 
     def _draw(self) -> None:

@@ -439,7 +439,7 @@ class CostsPane(Pane[CostView]):
         found.update(opportunities(view, width))
         found.display = bool(view.opportunities)
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         self.set_class(self.size.width >= _ROOMY, "-roomy")
         self.set_class(self.size.width >= _VAST, "-vast")
         self.call_after_refresh(self._draw)

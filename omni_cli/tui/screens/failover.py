@@ -255,7 +255,7 @@ class FailoverPane(Pane[Chains]):
                 draft.new = False
         self._redraw()
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         if self._read_value is not None:
             self.call_after_refresh(self._redraw)
 

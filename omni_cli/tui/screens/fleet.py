@@ -72,6 +72,7 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._read_value: tuple[Overview, Aside] | None = None
+        self._wide = False
         self._order = "rank"
 
     def compose(self) -> ComposeResult:
@@ -168,8 +169,11 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
             if entry is not None and entry is not focused:
                 self.app.screen.set_focus(entry)
 
-    def on_resize(self) -> None:
-        self.refresh_data()
+    def resized(self) -> None:
+        wide, self._wide = self._wide, self.wanted()
+        if self._wide and not wide and self._read_value is not None:
+            self.refresh_data()
+        self._draw()
 
     @property
     def _words(self) -> str:

@@ -81,7 +81,7 @@ class HistoryPane(Pane[Past]):
         self._draw()
         self._describe()
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         self._draw()
 
     def _draw(self) -> None:

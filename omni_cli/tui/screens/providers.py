@@ -296,9 +296,6 @@ class ProvidersPane(Pane[Loaded]):
     def _moved(self) -> None:
         self.refresh_data()
 
-    def on_resize(self) -> None:
-        self.refresh_data()
-
     # --- actions -----------------------------------------------------------------------------
 
     @on(Tiles.Selected)

@@ -103,8 +103,9 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
         )
         self._describe()
 
-    def on_resize(self) -> None:
-        self.refresh_data()
+    def resized(self) -> None:
+        if self._found:
+            self.show(self._found)
 
     @on(DataTable.RowHighlighted)
     def _describe(self) -> None:

@@ -234,7 +234,7 @@ class RolesPane(Pane[Jobs]):
         self.query_one("#none").display = not value.rules
         self._draw()
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         self._draw()
 
     def _draw(self) -> None:

@@ -171,7 +171,7 @@ class UsagePane(Pane[UsageView]):
         self.query_one(Chart).put(usage_view.over_time(view, self._metric, hint))
         self._table.fill(*usage_view.table(view, width, self.omni.colour))
 
-    def on_resize(self) -> None:
+    def resized(self) -> None:
         self.set_class(self.size.width >= _ROOMY, "-roomy")
         if self._view is not None:
             self._share_room(len(self._view.report.rows) + 2)

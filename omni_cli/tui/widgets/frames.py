@@ -72,7 +72,7 @@ class FramedTiles(Tiles, inherit_bindings=False):
 
     @property
     def _tile(self) -> tuple[int, int]:
-        width = self.scrollable_content_region.width // self.across
+        width = self._whole // self.across
         return max(width, 1), self._lines
 
     def _tile_lines(self, index: int, ground: str, *, on: bool) -> list[Content]:

@@ -1,22 +1,28 @@
 """Tables that are filled again and again and stay where the user was; vim keys work. One of them
 sorts by what is chosen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.widgets import DataTable, Static
 
 from omni_cli.domain.record import replace
+
+#: How many drawn cells are kept.
+_CELLS = 2_000
 
 
 class Column(Struct, frozen=True):
@@ -80,6 +86,7 @@ class Table(DataTable[Text]):
         super().__init__(id=id, cursor_type="row", cell_padding=1)
         self._shape: tuple[Column, ...] = ()
         self._looks: list[tuple[str, list[object]]] | None = None
+        self._cells: dict[Hashable, list[Segment]] = {}
 
     def fill(self, columns: Sequence[Column], rows: Sequence[Row]) -> None:
         """Show these rows. A column set that differs from the last one is set anew; what looks as
@@ -119,6 +126,43 @@ class Table(DataTable[Text]):
             self.scroll_relative(x=by * 4, animate=False)
         else:
             self.post_message(self.Sideways(by))
+
+    def _render_cell(
+        self,
+        row_index: int,
+        column_index: int,
+        base_style: Style,
+        width: int,
+        cursor: bool = False,
+        hover: bool = False,
+    ) -> list[list[Segment]]:
+        """As the base class, whose cells ask rich's console for their one line each, and anew when
+        the focus comes or goes: that was most of what a tab with a table took to be drawn."""
+        if row_index < 0:
+            return super()._render_cell(row_index, column_index, base_style, width, cursor, hover)
+        look, over = self._get_styles_to_render_cell(
+            False, False, False, hover, cursor, self.show_cursor, self._show_hover_cursor,
+            self.cursor_foreground_priority == "css", self.cursor_background_priority == "css",
+        )  # fmt: skip
+        under = base_style + Style.from_meta({"row": row_index, "column": column_index}) + look
+        row, column = self.coordinate_to_cell_key(Coordinate(row_index, column_index))
+        key = row, column, under, over, width, self._update_count
+        found = self._cells.get(key)
+        if found is None:
+            if len(self._cells) >= _CELLS:
+                self._cells.clear()
+            cell, inner = self.get_cell(row, column).copy(), width - 2 * self.cell_padding
+            cut = cell.overflow or "fold"
+            if cell.justify == "right":
+                cell.rstrip()
+                cell.truncate(inner, overflow=cut)
+                cell.pad_left(inner - cell.cell_len)
+            cell.truncate(inner, overflow=cut, pad=True)
+            pad, console = Segment(" " * self.cell_padding), self.app.console
+            own = Segment.apply_style(cell.render(console), console.get_style(cell.style))
+            drawn = [pad, *own, pad]
+            found = self._cells[key] = list(Segment.apply_style(drawn, under, over))
+        return [found]
 
     @property
     def chosen(self) -> str | None:

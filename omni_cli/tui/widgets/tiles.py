@@ -1,7 +1,7 @@
 """Cards, and a list or grid of any length, of which only the lines in sight are drawn; what stands
 there while there is nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.content import Content, Span
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
@@ -192,7 +192,8 @@ class Tiles(ScrollView, can_focus=True):
         self._draw: Draw = lambda *_: Content("")
         self._lines, self._least = 1, 0
         self._drawn: dict[tuple[int, bool, bool], list[Strip]] = {}
-        self._inked: dict[tuple[str, tuple[Span, ...], int], Strip] = {}
+        self._inked: dict[Hashable, Strip] = {}
+        self._sized, self._inside = Size(-1, -1), 0
 
     def fill(self, keys: Sequence[str], draw: Draw, *, lines: int = 1, least: int = 0) -> None:
         """
@@ -253,23 +254,28 @@ class Tiles(ScrollView, can_focus=True):
         return self._keys
 
     @property
+    def _whole(self) -> int:
+        """Cells of a line; to ask the styles takes longer than to draw one that is known."""
+        if self._sized != self.outer_size:
+            self._sized, self._inside = self.outer_size, self.scrollable_content_region.width
+            self._drawn.clear()
+        return self._inside
+
+    @property
     def across(self) -> int:
         """How many tiles stand beside each other."""
-        width = self.scrollable_content_region.width
-        return max(width // self._least, 1) if self._least else 1
+        return max(self._whole // self._least, 1) if self._least else 1
 
     @property
     def _tile(self) -> tuple[int, int]:
         """A tile's width, and its height with the line between rows of a grid."""
-        width = self.scrollable_content_region.width // self.across
-        return max(width, 1), self._lines + bool(self._least)
+        return max(self._whole // self.across, 1), self._lines + bool(self._least)
 
     def _measure(self) -> None:
         rows = -(-len(self._keys) // self.across)
-        self.virtual_size = Size(self.scrollable_content_region.width, rows * self._tile[1])
+        self.virtual_size = Size(self._whole, rows * self._tile[1])
 
     def on_resize(self) -> None:
-        self._drawn.clear()
         self._measure()
         self._reveal()
 
@@ -284,7 +290,9 @@ class Tiles(ScrollView, can_focus=True):
             for index in range(first, min(first + self.across, len(self._keys)))
             if line < self._lines
         ]
-        whole = self.scrollable_content_region.width
+        whole = self._whole
+        if len(strips) == 1 and strips[0].cell_length == whole:
+            return strips[0]
         ground = self.visual_style.rich_style
         return Strip.join(strips).adjust_cell_length(whole, ground).crop(0, whole)
 
@@ -308,7 +316,7 @@ class Tiles(ScrollView, can_focus=True):
     def _strip(self, line: Content, width: int) -> Strip:
         """A line as it is sent. Most lines stay as they are when tiles are drawn anew, and drawing
         one costs ten times what making it does."""
-        key = line.plain, tuple(line.spans), width
+        key = line.plain, tuple(line.spans), width, self.visual_style, self.app.theme
         found = self._inked.get(key)
         if found is None:
             if len(self._inked) >= _INKED:
@@ -332,7 +340,6 @@ class Tiles(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._drawn.clear()
-        self._inked.clear()
 
     def on_focus(self) -> None:
         self.refresh()
