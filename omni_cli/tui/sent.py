@@ -6,8 +6,10 @@ knows the cells on the terminal, and sends those that change and of their colour
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import ne
 from typing import cast
 
 from rich.cells import get_character_cell_size
@@ -17,7 +19,12 @@ from textual.driver import Driver
 #: of None may be any: of a space it is not seen.
 Ink = tuple[tuple[str, ...], str | None, str]
 
+#: The cells of a line and their inks.
+Line = tuple[list[str], list[Ink]]
+
 _PLAIN: Ink = ((), "", "")
+#: A cell of which nothing is known; looks like no other.
+_UNKNOWN = "\0"
 _TOKENS = re.compile(
     r"(?P<text>[^\x00-\x1f]+)|\x1b\[(?P<ink>[\d;]*)m|\x1b\[(?P<move>\d+;\d+)H"
     r"|(?P<down>\n)|(?P<other>\x1b\[[0-?]*[ -/]*[@-~]|\x1b\].*?(?:\x07|\x1b\\)|\x1b?.)",
@@ -30,6 +37,8 @@ _RAW = ("\x1b]8;", "\x1bP")
 _SYNC_START, _SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
 #: What is seen of a space: blinking, underlined, reversed, struck out, doubly so, overlined.
 _ON_SPACES = frozenset(("4", "5", "6", "7", "9", "21", "53"))
+#: A frame of fewer lines is not looked at for lines that moved.
+_TALL = 6
 #: So many bytes at least lead over cells that stay.
 _SKIP = 4
 #: How an attribute ends.
@@ -46,7 +55,7 @@ class Sent:
 
     def forget(self) -> None:
         """From now on every cell is sent again."""
-        self._rows: dict[int, tuple[list[str | None], list[Ink]]] = {}
+        self._rows: dict[int, Line] = {}
         self._at: tuple[int, int] | None = None
 
     def spare(self, data: str) -> str:
@@ -71,76 +80,144 @@ class Sent:
         out = self._out = list[str]()
         self._pen = _PLAIN
         x, y = self._at or (0, 0)
-        drawn, ink = False, _PLAIN
+        drawn, ink, frame, ends = False, _PLAIN, dict[int, Line](), dict[int, int]()
         for token in _TOKENS.finditer(data):
             kind, what = token.lastgroup, token.group()
             if kind == "text":
-                x += self._put(x, y, what, ink)
+                ends[y] = x = x + self._put(frame, x, y, what, ink)
             elif kind == "ink":
                 ink = _ink(token["ink"])
             elif kind == "move":
                 row, _, column = token["move"].partition(";")
                 x, y, drawn = int(column) - 1, int(row) - 1, True
+                if x < ends.get(y, 0):  # written twice, which may cut a wide character
+                    self._draw(frame)
+                    frame, ends = {}, {}
             elif kind == "down":
                 y += 1
+            elif _HARMLESS.fullmatch(what):
+                out.append(what)
             else:
+                self._draw(frame)
                 self._turn(_PLAIN)
-                self._out.append(what)
-                if not _HARMLESS.fullmatch(what):
-                    self.forget()
+                out.append(what)
+                self.forget()
+                frame, ends = {}, {}
+        self._draw(frame)
         self._turn(_PLAIN)
         if drawn:
             self._go(x, y)
         return "".join(out)
 
-    def _put(self, x: int, y: int, text: str, ink: Ink) -> int:
-        """Send what is otherwise of a text; its width in cells."""
+    def _put(self, frame: dict[int, Line], x: int, y: int, text: str, ink: Ink) -> int:
+        """Write a text into the lines of a frame; its width in cells."""
         cells = list(text) if text.isascii() else _cells(text)
-        chars, inks = self._rows.setdefault(y, ([], []))
+        line = frame.get(y)
+        if line is None:
+            chars, inks = self._rows.get(y, ((), ()))
+            line = frame[y] = list(chars), list(inks)
+        chars, inks = line
         after = x + len(cells)
         if len(chars) < after:
             inks += [_PLAIN] * (after - len(chars))
-            chars += [None] * (after - len(chars))
-        blank = _blank(ink)
-        want = (
-            [blank if cell == " " else ink for cell in cells] if " " in text else [ink] * len(cells)
-        )
-        old, old_inks = chars[x:after], inks[x:after]
-        if old == cells and old_inks == want:
-            return len(cells)
-        new = [at for at in range(len(cells)) if old[at] != cells[at] or old_inks[at] != want[at]]
-        first = before = new[0]
-        for at in new[1:]:
-            if not self._cheap(cells[before + 1 : at], want[before:at]):
-                self._send(x, y, cells, want, first, before + 1)
-                first = at
-            before = at
-        self._send(x, y, cells, want, first, before + 1)
-        chars[x:after], inks[x:after] = cells, want
+            chars += [_UNKNOWN] * (after - len(chars))
+        chars[x:after] = cells
+        if " " in text:
+            blank = _blank(ink)
+            inks[x:after] = [blank if cell == " " else ink for cell in cells]
+        else:
+            inks[x:after] = [ink] * len(cells)
         return len(cells)
+
+    def _draw(self, frame: Mapping[int, Line]) -> None:
+        """Send what is otherwise in these lines."""
+        if len(frame) >= _TALL:
+            frame = self._scrolled(frame)
+        for y, line in frame.items():
+            old = self._rows.get(y)
+            if old != line:
+                self._send_line(y, old or ([], []), line)
+                self._rows[y] = line
+
+    def _send_line(self, y: int, old: Line, line: Line) -> None:
+        chars, inks = line
+        more = len(chars) - len(old[0])
+        was, was_inks = old[0] + [_UNKNOWN] * more, old[1] + [_PLAIN] * more
+        new = [
+            x
+            for x, (a, b, c, d) in enumerate(zip(chars, was, inks, was_inks, strict=True))
+            if a != b or c != d
+        ]
+        first = before = new[0]
+        for x in new[1:]:
+            if x > before + 1 and not self._cheap(chars[before + 1 : x], inks[before:x]):
+                self._send(y, chars, inks, first, before + 1)
+                first = x
+            before = x
+        self._send(y, chars, inks, first, before + 1)
+
+    def _scrolled(self, frame: Mapping[int, Line]) -> Mapping[int, Line]:
+        """Let the terminal move lines that only stand higher or lower than before, where that
+        leaves less than half to send; what is to be compared then."""
+        old = self._rows
+        new = [y for y, line in frame.items() if y in old and old[y] != line]
+        if len(new) < _TALL:
+            return frame
+        top, after = min(new), max(new) + 1
+        if any(y not in old or len(old[y][0]) != len(old[top][0]) for y in range(top, after)):
+            return frame
+        # What stands beside it and stays is no part of it.
+        left = min(_same(old[y][0], frame[y][0]) for y in new)
+        right = min(_same(reversed(old[y][0]), reversed(frame[y][0])) for y in new)
+        width = len(old[top][0])
+        stood: dict[str, list[int]] = {}
+        for y in range(top, after):
+            stood.setdefault("".join(old[y][0][left : width - right]), []).append(y)
+        moves = Counter(
+            was - y
+            for y in new
+            if (text := "".join(frame[y][0][left : width - right])).strip()
+            for was in stood.get(text, ())
+            if was != y
+        )
+        by, lines = next(iter(moves.most_common(1)), (0, 0))
+        if 2 * lines < len(new):
+            return frame
+        empty = [_UNKNOWN] * width, [_PLAIN] * width
+        whole = {y: frame.get(y, old[y]) for y in range(top, after)}
+        moved = {y: old[y + by] if top <= y + by < after else empty for y in whole}
+        if 2 * _unlike(moved, whole) > _unlike(old, whole):
+            return frame
+        self._turn(_PLAIN)
+        self._out.append(
+            f"\x1b[{top + 1};{after}r\x1b[{top + 1}H\x1b[{abs(by)}{'M' if by > 0 else 'L'}\x1b[r"
+        )
+        self._at = None
+        self._rows = {**old, **moved}
+        return {**frame, **whole}
 
     @staticmethod
     def _cheap(cells: Sequence[str], inks: Sequence[Ink]) -> bool:
         """Whether cells that stay, between two that do not, are sent sooner than passed over."""
-        few = len(cells) <= _SKIP and len("".join(cells)) <= _SKIP
+        few = len(cells) <= _SKIP and len("".join(cells)) <= _SKIP and _UNKNOWN not in cells
         seen = [ink for ink in inks if ink[1] is not None]
         return few and all(ink == seen[0] for ink in seen) and len({ink[2] for ink in inks}) == 1
 
     def _send(
-        self, x: int, y: int, cells: Sequence[str], inks: Sequence[Ink], first: int, after: int
+        self, y: int, cells: Sequence[str], inks: Sequence[Ink], first: int, after: int
     ) -> None:
-        """Some cells of a text that begins at ``x``."""
+        """Some cells of a line."""
         while first and cells[first] == "":  # the second half of a wide character
             first -= 1
         while after < len(cells) and cells[after] == "":
             after += 1
-        self._go(x + first, y)
+        self._go(first, y)
         for at in range(first + 1, after + 1):
             if at == after or inks[at] != inks[first]:
                 self._turn(inks[first])
                 self._out.append("".join(cells[first:at]))
                 first = at
-        self._at = x + after, y
+        self._at = after, y
 
     def _go(self, x: int, y: int) -> None:
         """Move the terminal's cursor."""
@@ -158,6 +235,19 @@ class Sent:
     def _turn(self, ink: Ink) -> None:
         codes, self._pen = _change(self._pen, ink)
         self._out.append(codes)
+
+
+def _same(a: Iterable[str], b: Iterable[str]) -> int:
+    """How many cells are the same at the beginning."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((n for n, (mine, its) in pairs if mine != its), 0)
+
+
+def _unlike(a: Mapping[int, Line], b: Mapping[int, Line]) -> int:
+    """Cells and colours of the lines of ``b`` that are others in ``a``."""
+    return sum(
+        sum(map(ne, a[y][0], chars)) + sum(map(ne, a[y][1], inks)) for y, (chars, inks) in b.items()
+    )
 
 
 @lru_cache(1_024)

@@ -7,7 +7,7 @@ import pytest
 
 from omni_cli.tui.sent import Sent
 
-_SIZE = 30, 6
+_SIZE = 30, 10
 _TOKEN = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|([^\x1b])", re.DOTALL)
 _WIDE = "漢字🙂"
 _COLOURS = (
@@ -29,7 +29,8 @@ class Terminal:
 
     def __init__(self) -> None:
         self.cells: dict[tuple[int, int], tuple[str, frozenset[str], str, str]] = {}
-        self.x = self.y = 0
+        self.x = self.y = self.top = 0
+        self.after = _SIZE[1]
         self.on, self.front, self.back = set[str](), "", ""
 
     def write(self, data: str) -> None:
@@ -39,12 +40,18 @@ class Terminal:
             elif character:
                 self._put(character)
             elif letter == "H":
-                row, column = given.split(";")
-                self.x, self.y = int(column) - 1, int(row) - 1
+                row, _, column = given.partition(";")
+                self.x, self.y = int(column or 1) - 1, int(row) - 1
             elif letter == "C":
                 self.x += int(given or 1)
             elif letter == "G":
                 self.x = int(given) - 1
+            elif letter == "r":
+                first, _, last = given.partition(";")
+                self.top, self.after = int(first or 1) - 1, int(last or _SIZE[1])
+                self.x = self.y = 0
+            elif letter in "ML":
+                self._move(int(given), 1 if letter == "M" else -1)
             elif letter == "m":
                 self._ink(given.split(";"))
             else:
@@ -60,6 +67,18 @@ class Terminal:
         for half in (character, "") if character in _WIDE else (character,):
             self.cells[self.x, self.y] = half, frozenset(seen), front, self.back
             self.x += 1
+
+    def _move(self, count: int, way: int) -> None:
+        """Delete or insert lines where the cursor stands, within the region that scrolls."""
+        assert self.y == self.top
+        lines = [
+            {x: cell for (x, at), cell in self.cells.items() if at == y}
+            for y in range(self.top, self.after)
+        ]
+        blank = [dict.fromkeys(line, ("?", frozenset[str](), "", "")) for line in lines[:count]]
+        lines = [*lines[count:], *blank] if way > 0 else [*blank, *lines[:-count]]
+        for y, line in enumerate(lines, self.top):
+            self.cells.update({(x, y): cell for x, cell in line.items()})
 
     def _ink(self, codes: list[str]) -> None:
         while codes:
@@ -104,6 +123,34 @@ def test_the_same_is_shown(seed: int) -> None:
         spared.write(sent.spare(data))
         assert spared.cells == whole.cells
         assert (spared.x, spared.y) == (whole.x, whole.y)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lines_that_only_moved_are_not_sent_again(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scrolling Costs sent 12 KB a step. A panel and a scrollbar beside it stay."""
+    chance, sent, still = random.Random(seed), Sent(), Sent()
+    monkeypatch.setattr(still, "_scrolled", lambda frame: frame)
+    whole, spared = Terminal(), Terminal()
+    words = "漢字 ", "── ● ", "a b c"
+    lines = [f"{n:3} {chance.choice(words)} {n * 7919 % 9973:<9}" for n in range(99)]
+    at, beside, given, got = 40, "│ stays" if seed % 2 else "", 0, 0
+    for _ in range(25):
+        at += chance.choice((-2, -1, 0, 1, 1, 2, 3))
+        data = "".join(
+            f"\x1b[{y + 1};1H\x1b[38;5;{40 + (at + y) % 7}m{lines[at + y]}\x1b[0m{beside}"
+            + ("\x1b[7m \x1b[0m" if y == at % _SIZE[1] else " ")
+            for y in range(_SIZE[1])
+        )
+        data += "\x1b[1;1H"
+        whole.write(data)
+        out = sent.spare(data)
+        spared.write(out)
+        assert spared.cells == whole.cells
+        assert (spared.x, spared.y) == (whole.x, whole.y)
+        given, got = given + len(still.spare(data)), got + len(out)
+    assert got < 0.85 * given
 
 
 def test_what_is_sent() -> None:
