@@ -8,6 +8,7 @@ are told by the parent's own totals where its file is there, else by how close t
 other: a model takes longer to answer than a line takes to be copied.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -223,7 +224,10 @@ def read_file(
                     passed += 1
             except Unreadable as exc:
                 yield ImportProblem(str(path), number, str(exc))
-    yield from session.held
+    if session.held and mark is not None and _is_being_written(path):
+        mark.bytes = -1  # not as it is: it is looked at again, though it may not change
+    else:
+        yield from session.held
     if passed:
         skips[WITHOUT_USAGE] += passed
     if mark is not None:
@@ -232,6 +236,14 @@ def read_file(
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix(".zst").removesuffix(".jsonl")
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether what was copied into it may not all be there yet."""
+    try:
+        return time.time() * 1000 - path.stat().st_mtime_ns / 1_000_000 < _WRITING_MS
+    except OSError:
+        return False
 
 
 def _line(
@@ -442,17 +454,17 @@ def _without_copied_prefix(
 
 def _is_copy(session: _Session, apart_ms: int) -> bool | None:
     """Whether an event that follows the line before by ``apart_ms`` is of the parent; None: the
-    next will show."""
-    if session.inherited is not None and session.total is not None:
-        if session.total not in session.inherited:
-            return False
+    next will show. That the parent's file does not have it shows nothing alone: it may be there in
+    part, or come later."""
+    if session.inherited and session.total in session.inherited:
         del session.inherited[: session.inherited.index(session.total) + 1]
         if apart_ms > _WRITING_MS:
             return False if session.held or session.copying else None
         session.copying = True
         return True
     at_once = _COPYING_MS
-    if not (session.copying or session.held or session.copied_header):
+    copied_all = session.copying and session.inherited == []
+    if copied_all or not (session.copying or session.held or session.copied_header):
         at_once = _AT_ONCE_MS
     session.copying = session.copying or apart_ms <= at_once
     if session.copying:

@@ -6,8 +6,8 @@ lines at a time, in any order of their files, and imported in between: whole, or
 """
 
 import json
+import os
 import random
-import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +21,6 @@ from omni_cli.importers import load
 from omni_cli.importers.logs import Found
 
 NOW = 1_795_000_000.0
-FORKS = re.compile(r"rollout-[23]-")
 Lines = list[dict[str, Any]]
 
 
@@ -154,10 +153,7 @@ def test_order_parts_and_repeats_change_no_total(tmp_path: Path, seed: int) -> N
             left = {name: list(lines) for name, lines in made.items()}
             left_rows = rng.sample(rows, len(rows))
             while left or left_rows:
-                # A fork is made of what is there.
-                first = any(name.endswith("rollout-1-a.jsonl") for name in left)
-                there = [name for name in left if not (first and FORKS.search(name))]
-                name = rng.choice([*there, ""]) if there else ""
+                name = rng.choice([*left, ""]) if left else ""
                 step = rng.randint(1, 4) if way == "in parts" else 10_000
                 if name:
                     path = home / name
@@ -197,6 +193,103 @@ def test_order_parts_and_repeats_change_no_total(tmp_path: Path, seed: int) -> N
         "openai/gpt-5.1-codex": turns + 4,
         "openai/gpt-4o": 3,
     }
+
+
+def forked(rng: random.Random, *, header: bool) -> tuple[Lines, Lines, int]:
+    """A session, a fork that stamped its copy anew, and how many calls the fork made.
+
+    ``header``: the copy begins with the parent's own, so that a slow first line is one of it, too.
+    """
+    counts = ("input_tokens", "cached_input_tokens", "output_tokens")
+
+    def line(ms: int, kind: str, **payload: Any) -> dict[str, Any]:
+        return {"timestamp": stamp(ms // 1000, ms % 1000), "type": kind, "payload": payload}
+
+    def meta(ms: int, ident: str, **more: Any) -> dict[str, Any]:
+        return line(ms, "session_meta", id=ident, timestamp=stamp(ms // 1000), **more)
+
+    def event(ms: int, total: int, last: int) -> dict[str, Any]:
+        sums = [dict.fromkeys(counts, n * 10) for n in (total, last)]
+        info = dict(zip(("total_token_usage", "last_token_usage"), sums, strict=True))
+        return line(ms, "event_msg", type="token_count", info=info)
+
+    turn = {"model": "gpt-5.1-codex"}
+    spent = [rng.randint(1, 30) for _ in range(rng.randint(1, 5))]
+    parent = [meta(0, "a"), line(100, "turn_context", **turn)]
+    events = [(sum(spent[: n + 1]), last) for n, last in enumerate(spent)]
+    parent += [event(20_000 * (n + 1), *sums) for n, sums in enumerate(events)]
+    said = {"forked_from_id": "a"}
+    if rng.random() < 0.5:
+        said = {"source": {"subagent": {"thread_spawn": {"parent_thread_id": "a"}}}}
+    at = 1_000_000
+    fork = [meta(at, "b", **said), *([meta(at, "a")] if header else [])]
+    fork.append(line(at + 2, "turn_context", **turn))
+    at += 2 + rng.choice((3, 8, 12, *((60, 300) if header else ())))
+    kept = events[: rng.randint(1, len(events))]
+    for sums in kept:
+        fork.append(event(at, *sums))
+        at += rng.choice((1, 3, 9, 12))
+    own, total = rng.randint(0, 3), kept[-1][0]
+    for _ in range(own):
+        at += rng.randint(2_000, 60_000)
+        total += 1000
+        fork.append(event(at, total, 1000))
+    return parent, fork, own
+
+
+def test_a_fork_counts_its_own_calls_wherever_its_file_and_its_parents_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """82 of 300 such runs counted what was copied, while a parent's file was taken for whole."""
+    monkeypatch.setattr(App, "_seed", lambda _self, store: store.set_meta("zone", "UTC"))
+    for seed in range(24):
+        rng = random.Random(seed)
+        parent, fork, own = forked(rng, header=seed % 3 > 0)
+        made = {"rollout-1-b.jsonl": fork, "rollout-2-a.jsonl": parent}
+        if seed % 4 == 0:
+            del made["rollout-2-a.jsonl"]
+        home = tmp_path / str(seed)
+        folder = home / ".codex/sessions/2026"
+        folder.mkdir(parents=True)
+        with App({"HOME": str(home), "OMNI_HOME": str(home / "omni")}, clock=lambda: NOW) as app:
+            for _ in range(rng.randint(1, 5)):
+                for name in rng.sample(sorted(made), rng.randint(0, len(made))):
+                    raw = "".join(json.dumps(line) + "\n" for line in made[name]).encode()
+                    path = folder / name
+                    there = path.stat().st_size if path.exists() else 0
+                    path.write_bytes(raw[: rng.randint(there, len(raw))])
+                for found in app.logs.found():
+                    app.logs.keep(app.logs.read(found))
+            for name, lines in made.items():
+                (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+                os.utime(folder / name, (1, 1))
+            for found in app.logs.found() * 2:
+                app.logs.keep(app.logs.read(found))
+            sums = app.reports.totals(0, 99_999_999, ("session",))
+            calls = {name: found.calls for (name,), found in sums.items()}
+        wanted = {"a": len(parent) - 2, "b": own}
+        assert calls == {n: c for n, c in wanted.items() if c and f"{n}.jsonl" in str(made)}, seed
+
+
+def test_a_first_event_of_a_file_that_is_being_written_is_looked_at_again(tmp_path: Path) -> None:
+    """It may be the first of a copy: the next line, or that there is none, shows it."""
+    folder = tmp_path / ".codex/sessions"
+    folder.mkdir(parents=True)
+    path = folder / "rollout-1-b.jsonl"
+    _, fork, _ = forked(random.Random(1), header=False)
+    fork[2]["timestamp"] = stamp(1000, 900)  # long after the line before
+    path.write_text("".join(json.dumps(line) + "\n" for line in fork[:3]))
+    with App({"HOME": str(tmp_path), "OMNI_HOME": str(tmp_path)}, clock=lambda: NOW) as app:
+
+        def calls() -> int:
+            for found in app.logs.found():
+                app.logs.keep(app.logs.read(found))
+            return app.reports.totals(0, 99_999_999)[()].calls if app.reports.first_day() else 0
+
+        assert calls() == 0
+        os.utime(path, (1, 1))
+        assert calls() == 1
+        assert calls() == 1
 
 
 def test_what_is_not_changed_is_not_read_and_what_was_appended_is(tmp_path: Path) -> None:
