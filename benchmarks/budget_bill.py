@@ -32,7 +32,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import StoreError
 from omni_cli.domain.ids import id_text, parse_id
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from tests.postgres import Proxy, Server
 
 MODELS = ("bill/a", "bill/b")

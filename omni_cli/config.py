@@ -20,12 +20,7 @@ from msgspec import Meta, Struct, ValidationError, convert, field, structs
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.money import usd_to_nusd
-from omni_cli.domain.tasks import (
-    LatencyPref,
-    Priority,
-    Weekday,
-    Weights,
-)
+from omni_cli.domain.tasks import LatencyPref, Priority, Weekday, Weights
 from omni_cli.places import PROJECT_FILE, folders
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from omni_cli.domain.batch import Batch, Opening
 from omni_cli.domain.bounds import Most
 from omni_cli.domain.ledger import NewAttempt, NewRequest, RequestRow
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.repositories import Ledger
 from omni_cli.store.late_ledger import LateLedger
 from omni_cli.store.ledger import LedgerStore

@@ -22,7 +22,7 @@ from omni_cli.config import set_value
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.models import Chain, ModelInfo, Role, RoleModel
 from omni_cli.domain.models import Provider as ProviderInfo
-from omni_cli.domain.pricing import Price
+from omni_cli.domain.prices import Price
 from omni_cli.domain.record import replace
 from omni_cli.providers.presets import PRESETS
 from omni_cli.records import ClientKey

@@ -9,7 +9,7 @@ from omni_cli.cli.render import note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.scoring import verdict
 from omni_cli.domain.words import counted
 from omni_cli.services.judge import compare_documents as documents

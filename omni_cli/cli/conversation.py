@@ -16,7 +16,7 @@ from omni_cli.domain.chat import MediaPart, Message, Part, TextPart
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.words import counted, meant
 from omni_cli.services.engine.chat_plan import ChatJob

@@ -26,7 +26,7 @@ from omni_cli.domain.chat import (
 from omni_cli.domain.errors import UsageError, file_errors
 from omni_cli.domain.hosts import is_here
 from omni_cli.domain.models import BADGES
-from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.tasks import COMPLEXITIES, LATENCY_PREFS, PRIORITIES, TASK_TYPES
 from omni_cli.domain.words import meant
 from omni_cli.services.engine.routing import RouteOptions

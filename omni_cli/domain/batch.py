@@ -10,7 +10,7 @@ from omni_cli.domain.bounds import Most
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import Busy, OmniError
 from omni_cli.domain.ledger import Allowance, AttemptEnd, NewAttempt, NewRequest, RequestEnd
-from omni_cli.domain.pricing import Price
+from omni_cli.domain.prices import Price
 
 #: How long a call waits for a slot, seconds.
 SLOT_WAIT_S = 30.0

@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import BudgetExceeded, OmniError
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.pricing import Price, format_usd, units_nusd, worst_case_nusd
+from omni_cli.domain.money import format_usd
+from omni_cli.domain.prices import Price
+from omni_cli.domain.pricing import units_nusd, worst_case_nusd
 from omni_cli.domain.tokens import LEAST_OUTPUT
 
 #: Output bound used for reservations where neither request nor model names one, tokens.

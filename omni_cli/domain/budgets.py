@@ -5,8 +5,8 @@ from typing import Literal, get_args
 from msgspec import Struct, field
 
 from omni_cli.domain.errors import BudgetExceeded
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.periods import PeriodKind, PeriodRule
-from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.sessions import is_within
 
 BudgetScope = Literal[

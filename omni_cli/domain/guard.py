@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.pricing import NUSD_PER_USD
+from omni_cli.domain.money import NUSD_PER_USD
 
 Metric = Literal["successRate", "errorRate", "costPerRequest", "p95"]
 #: The chance, at most, that a deploy is taken back though no condition holds.

@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import Struct
 
 from omni_cli.domain.errors import UnknownPrice
-from omni_cli.domain.money import (
-    NUSD_PER_USD,
-    format_usd,
-    nusd_to_usd,
-    usd_string,
-    usd_to_nusd,
-)
+from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.domain.prices import (
     EXACT,
     INPUT_KINDS,
@@ -31,45 +25,13 @@ from omni_cli.domain.prices import (
     UNITS,
     Plan,
     Price,
-    PriceState,
     Rate,
     Tier,
-    price_from_json,
-    price_on,
-    price_to_json,
 )
 from omni_cli.domain.record import replace
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import Usage
-
-__all__ = [
-    "INPUT_KINDS",
-    "KINDS",
-    "NUSD_PER_USD",
-    "OUTPUT_KINDS",
-    "Price",
-    "PriceLine",
-    "PriceState",
-    "Rate",
-    "Tier",
-    "blended",
-    "borrowed",
-    "cost_nusd",
-    "costs_nusd",
-    "format_usd",
-    "input_cost_nusd",
-    "nusd_to_usd",
-    "of_batch",
-    "price_from_json",
-    "price_lines",
-    "price_on",
-    "price_to_json",
-    "units_nusd",
-    "usd_string",
-    "usd_to_nusd",
-    "worst_case_nusd",
-]
 
 
 class PriceLine(Struct, frozen=True):

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from omni_cli.domain.analytics import Totals, per_day
 from omni_cli.domain.drift import Drift
 from omni_cli.domain.models import retirement_words
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.quality import beta_tail
 from omni_cli.domain.record import asdict
 from omni_cli.domain.words import counted

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from omni_cli.domain.analytics import Totals, per_day
 from omni_cli.domain.batches import BATCH_PRICES, HALF
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.recommend import (
     DAYS_PER_MONTH,
     LEAST_CALLS,

@@ -11,13 +11,7 @@ from omni_cli.domain.embeddings import Texts
 from omni_cli.domain.errors import OmniError
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.routing import input_estimate
-from omni_cli.services.engine.sending import (
-    FormSending,
-    Sending,
-    fields_of,
-    one_name,
-    read_field,
-)
+from omni_cli.services.engine.sending import FormSending, Sending, fields_of, one_name, read_field
 from omni_cli.wire.client import Client
 from omni_cli.wire.multipart import Form
 from omni_cli.wire.server import Caller, Parsed, object_of, wrong

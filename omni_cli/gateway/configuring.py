@@ -13,8 +13,8 @@ from omni_cli.bootstrap import App
 from omni_cli.config import set_value
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import Chain, ChainLink, Role, RoleModel
+from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.periods import PeriodKind
-from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.record import replace
 from omni_cli.gateway.managing import Asked
 from omni_cli.services.fleet.model_changes import ModelChange, edit_model

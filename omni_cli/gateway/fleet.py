@@ -35,7 +35,7 @@ from omni_cli.wire.client import Client
 from omni_cli.wire.registry import adapter
 
 if TYPE_CHECKING:
-    from omni_cli.domain.pricing import Price
+    from omni_cli.domain.prices import Price
 from omni_cli.gateway.plans import Line, Plan, PlanQuery, line_of
 
 #: What a named model is planned with: its plan does not depend on the request.

@@ -9,8 +9,8 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.chat import MediaPart, Message, TextPart, image_part
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
+from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.optimize import Setting
-from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.managing import Asked, Managing
@@ -22,12 +22,7 @@ from omni_cli.services.judge.compare_report import Report
 from omni_cli.services.judge.optimize import optimum_document
 from omni_cli.services.judge.spec_documents import comparison_words, discovery_words, setup_words
 from omni_cli.services.judge.suite import Case
-from omni_cli.wire.server import (
-    Refused,
-    object_of,
-    texts,
-    wrong,
-)
+from omni_cli.wire.server import Refused, object_of, texts, wrong
 
 if TYPE_CHECKING:
     from omni_cli.gateway.bodies import Comparison

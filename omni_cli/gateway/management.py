@@ -31,11 +31,7 @@ from omni_cli.gateway.terminals import Terminals
 from omni_cli.http.request import Request
 from omni_cli.services.fleet.browse import QUALITIES, SPEEDS, Filters, Listed
 from omni_cli.services.fleet.connection_test import INTERVAL_S
-from omni_cli.services.fleet.describe import (
-    model_document,
-    tested_document,
-    uses_document,
-)
+from omni_cli.services.fleet.describe import model_document, tested_document, uses_document
 from omni_cli.services.fleet.fleet import uses_of
 from omni_cli.services.fleet.fleet_checks import one_of
 from omni_cli.services.fleet.model_changes import TYPES, add_model, set_price, split_id

@@ -6,7 +6,7 @@ from typing import Any
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import BADGES
-from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import COMPLEXITIES, LATENCY_PREFS, PRIORITIES, TASK_TYPES
 from omni_cli.services.engine.routing import RouteOptions

@@ -14,14 +14,10 @@ from msgspec import Struct, field
 from omni_cli.domain.batch import Opening, Progressed, RequestEnding
 from omni_cli.domain.bounds import bound_of
 from omni_cli.domain.chat import Completion, Usage
-from omni_cli.domain.errors import (
-    Cancelled,
-    OmniError,
-    StreamInterrupted,
-)
+from omni_cli.domain.errors import Cancelled, OmniError, StreamInterrupted
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import NewRequest, RequestState
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.money import usd_string
 from omni_cli.domain.shadow import Shadow
 from omni_cli.gateway.asks import Ask, Thoughts
 from omni_cli.gateway.deadlines import Deadlines

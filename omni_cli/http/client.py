@@ -17,13 +17,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from omni_cli.domain.errors import (
-    ConnectionFailed,
-    Malformed,
-    ProviderError,
-    TimedOut,
-    Untrusted,
-)
+from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut, Untrusted
 from omni_cli.http.answer import Answer
 from omni_cli.http.environment import Proxies, Proxy, trusted
 from omni_cli.http.outbox import Outbox

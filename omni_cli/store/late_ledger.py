@@ -26,13 +26,7 @@ from omni_cli import system
 from omni_cli.domain.batch import AttemptEnding, Ending, Opening
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import StoreError
-from omni_cli.domain.ledger import (
-    Allowance,
-    AttemptEnd,
-    NewAttempt,
-    NewRequest,
-    RequestEnd,
-)
+from omni_cli.domain.ledger import Allowance, AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.record import asdict
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.port import Store

@@ -16,7 +16,7 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.hosts import default_slots, is_here
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.words import percent, times
 from omni_cli.services.engine.chat_plan import ChatJob

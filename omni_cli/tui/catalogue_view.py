@@ -12,8 +12,7 @@ from textual.content import Content
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import BADGES, CAPABILITIES, ModelInfo, retired_for, retirement_words
-from omni_cli.domain.prices import rate_text
-from omni_cli.domain.pricing import KINDS
+from omni_cli.domain.prices import KINDS, rate_text
 from omni_cli.domain.words import percent, tokens
 from omni_cli.services.fleet.browse import QUALITIES, SORTS, SPEEDS, Filters, Listed
 from omni_cli.services.money.prices import utc_day

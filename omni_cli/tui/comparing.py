@@ -16,8 +16,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.money import NUSD_PER_USD
-from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.domain.money import NUSD_PER_USD, format_usd, usd_to_nusd
 from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.words import counted, percent
 from omni_cli.records import ComparisonRow

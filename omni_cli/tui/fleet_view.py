@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.content import Content
 
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.words import counted, percent
 from omni_cli.services.money.activity import Found
 from omni_cli.services.money.sessions import LiveSession

@@ -8,10 +8,10 @@ from textual.content import Content
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import BADGES, CAPABILITIES, ModelInfo, retirement_words
-from omni_cli.domain.money import dollars
+from omni_cli.domain.money import dollars, format_usd
 from omni_cli.domain.periods import local_date
-from omni_cli.domain.prices import UNITS, rate_text
-from omni_cli.domain.pricing import KINDS, Price, blended, format_usd
+from omni_cli.domain.prices import KINDS, UNITS, Price, rate_text
+from omni_cli.domain.pricing import blended
 from omni_cli.domain.words import counted, percent, tokens
 from omni_cli.records import Failure, Tally
 from omni_cli.services.fleet.browse import Listed

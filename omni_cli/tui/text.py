@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.tui.overview import Totals
 
 #: Sign and colour variable of a state; the state's word always stands beside it.

@@ -12,8 +12,7 @@ from textual.content import Content
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import Totals
-from omni_cli.domain.money import NUSD_PER_USD
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import NUSD_PER_USD, format_usd
 from omni_cli.domain.words import percent
 from omni_cli.services.money.usage import Slots, UsageQuery, UsageReport, UsageRow
 from omni_cli.tui import heat, plot, text

@@ -17,7 +17,7 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.search import parse
 from omni_cli.domain.words import percent
 from omni_cli.services.money.budget_document import status_document

@@ -12,8 +12,7 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.money import usd_string
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd, usd_string
 from omni_cli.services.money.receipt import Receipt
 from omni_cli.simulator import Simulator
 from omni_cli.tui.screens.receipt import receipt_text

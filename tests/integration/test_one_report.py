@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.money import usd_string
 from omni_cli.simulator import Simulator
 from omni_cli.tui.overview import read_overview
 from omni_cli.tui.screens.costs import read_costs

@@ -9,7 +9,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget, refusal
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.tui.screens.budgets import BudgetsPane
 from omni_cli.tui.widgets.chart import Chart, budget_bar
 from omni_cli.tui.widgets.form import ConfirmScreen, FormScreen

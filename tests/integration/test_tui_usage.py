@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 from textual.widgets import Input
 
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.services.money.usage import UsageQuery
 from omni_cli.tui.screens.activity import ActivityPane
 from omni_cli.tui.screens.compare import ComparePane

@@ -8,20 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.money import format_usd, usd_string, usd_to_nusd
+from omni_cli.domain.prices import KINDS, Price, Rate, Tier, price_from_json, price_to_json
 from omni_cli.domain.pricing import (
-    KINDS,
-    Price,
-    Rate,
-    Tier,
     cost_nusd,
     costs_nusd,
-    format_usd,
     input_cost_nusd,
-    price_from_json,
     price_lines,
-    price_to_json,
-    usd_string,
-    usd_to_nusd,
     worst_case_nusd,
 )
 

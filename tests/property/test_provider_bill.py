@@ -21,7 +21,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, TextPart, Tool
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.gateway.asks import Ask, Thoughts
 from omni_cli.records import StoredPrice
 from omni_cli.services.engine.attempts import Target

@@ -26,7 +26,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import SameId, StoreError, Unsure
 from omni_cli.domain.ledger import AttemptEnd, NewRequest, RequestEnd
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.domain.record import replace
 from omni_cli.services.engine.recovery import Recovery
 from omni_cli.store.budgets import BudgetStore

@@ -10,7 +10,7 @@ import pytest
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.pricing import Price, PriceState, Rate, Tier
+from omni_cli.domain.prices import Price, PriceState, Rate, Tier
 from omni_cli.services.money import calculator as tokenizer
 from omni_cli.services.money.calculator import Workload, calculate, custom_price
 

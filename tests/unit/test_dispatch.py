@@ -36,7 +36,7 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.domain.record import replace
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.services.engine.attempts import Progress, Target

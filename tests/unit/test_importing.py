@@ -11,7 +11,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import Price, Rate, Tier
+from omni_cli.domain.prices import Price, Rate, Tier
 from omni_cli.domain.record import replace
 from omni_cli.services.money import importing as module
 from omni_cli.services.money.importing import Totals

@@ -28,14 +28,7 @@ import psycopg
 
 from omni_cli.store import partitions
 from omni_cli.store.port import SCHEMA_VERSION, among
-from omni_cli.store.postgres import (
-    _BUDGETS,
-    _EARS,
-    PgConnection,
-    PostgresStore,
-    named,
-    translate,
-)
+from omni_cli.store.postgres import _BUDGETS, _EARS, PgConnection, PostgresStore, named, translate
 
 _STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 

@@ -7,22 +7,9 @@ import pytest
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import UnknownPrice
-from omni_cli.domain.pricing import (
-    Price,
-    Rate,
-    Tier,
-    blended,
-    cost_nusd,
-    format_usd,
-    nusd_to_usd,
-    price_from_json,
-    price_lines,
-    price_on,
-    price_to_json,
-    usd_string,
-    usd_to_nusd,
-    worst_case_nusd,
-)
+from omni_cli.domain.money import format_usd, nusd_to_usd, usd_string, usd_to_nusd
+from omni_cli.domain.prices import Price, Rate, Tier, price_from_json, price_on, price_to_json
+from omni_cli.domain.pricing import blended, cost_nusd, price_lines, worst_case_nusd
 
 # Anthropic's published rates for Claude Sonnet 4, long-context tiers left out.
 SONNET = Price(

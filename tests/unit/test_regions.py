@@ -6,7 +6,7 @@ import pytest
 
 from omni_cli.domain.clouds import charged_more
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.records import StoredPrice
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.sending import Sending, fields_of

@@ -13,7 +13,7 @@ from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptState, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.domain.record import replace
 from omni_cli.services.money import reprice as module
 from omni_cli.services.money.reprice import Selection

@@ -9,16 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.shadow import (
-    ALPHA,
-    MARGIN,
-    Claim,
-    Pair,
-    Shadow,
-    evidence,
-    least_pairs,
-    wealth,
-)
+from omni_cli.domain.shadow import ALPHA, MARGIN, Claim, Pair, Shadow, evidence, least_pairs, wealth
 
 Draw = Callable[[random.Random], float]
 

@@ -10,10 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from omni_cli.domain.tokens import (
-    ASSUMED_SIDE,
-    estimate_tokens,
-)
+from omni_cli.domain.tokens import ASSUMED_SIDE, estimate_tokens
 from omni_cli.wire.registry import facts, protocols
 from tests.paths import FIXTURES
 

@@ -15,7 +15,7 @@ from omni_cli.domain.errors import OmniError, ProviderError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.ports import Endpoint, HttpCall, SentBody
 from omni_cli.services.engine.attempts import Progress, Target
 from omni_cli.services.engine.chat import ChatService

@@ -9,7 +9,7 @@ from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, trial_lines
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.domain.money import format_usd, usd_to_nusd
 from omni_cli.services.judge.abtest import ArmReport, Report, Settings, report_document
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)

@@ -22,8 +22,8 @@ from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
 from omni_cli.domain.ids import id_text, parse_id
+from omni_cli.domain.money import format_usd, usd_string, usd_to_nusd
 from omni_cli.domain.periods import day_start, duration_ms
-from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
 from omni_cli.domain.tasks import WEEKDAYS
 from omni_cli.domain.words import counted
 from omni_cli.services.money.budget_document import budget_document, status_document

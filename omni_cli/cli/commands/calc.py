@@ -15,7 +15,8 @@ from omni_cli.cli.render import note, number, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import UnknownPrice, UsageError, file_errors
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.pricing import Price, format_usd
+from omni_cli.domain.money import format_usd
+from omni_cli.domain.prices import Price
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.services.money.calculator import (
     ENCODING,

@@ -25,7 +25,7 @@ from omni_cli.cli.tables import room
 from omni_cli.domain.chat import Message, Part, TextPart
 from omni_cli.domain.errors import NotFound, OmniError, StoreError, UsageError
 from omni_cli.domain.ids import id_text, parse_id
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.services.engine.answer import result_document
 from omni_cli.services.engine.chat import ChatRun

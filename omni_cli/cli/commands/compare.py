@@ -26,7 +26,7 @@ from omni_cli.domain.chat import Message
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import AssertionFailed, UsageError, file_errors
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.record import replace
 from omni_cli.domain.scoring import KINDS
 from omni_cli.domain.words import counted

@@ -25,7 +25,7 @@ from omni_cli.cli.tables import Column, table
 from omni_cli.domain.chat import TextPart
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.words import tokens
 from omni_cli.services.engine.answer import result_document

@@ -7,18 +7,11 @@ import typer
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import complete_models, grouped, money, omni
-from omni_cli.cli.render import (
-    Style,
-    milliseconds,
-    moment,
-    note,
-    out,
-    paint,
-)
+from omni_cli.cli.render import Style, milliseconds, moment, note, out, paint
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import AssertionFailed
 from omni_cli.domain.health import Health, HealthStatus
-from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.domain.money import format_usd, usd_to_nusd
 from omni_cli.domain.words import percent
 from omni_cli.services.judge.health_report import CHECK_S, FleetHealth, health_document
 

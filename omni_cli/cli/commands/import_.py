@@ -12,16 +12,9 @@ from omni_cli.cli.common import Apply, DryRun, JsonFlag, omni, pairs
 from omni_cli.cli.render import emit_json, moment, note, number, out, paint, progress
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.words import meant
-from omni_cli.importers import (
-    ImportBatch,
-    Importer,
-    importer_names,
-    importer_of,
-    importers,
-    load,
-)
+from omni_cli.importers import ImportBatch, Importer, importer_names, importer_of, importers, load
 from omni_cli.importers.logs import Found, Reading, found_document, import_document
 from omni_cli.services.money.importing import ImportPlan, Totals
 

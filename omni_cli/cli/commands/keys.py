@@ -12,8 +12,8 @@ from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Provider
+from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.periods import iso, period_kind
-from omni_cli.domain.pricing import usd_to_nusd
 from omni_cli.domain.words import meant
 from omni_cli.records import ClientKey
 from omni_cli.services.fleet.client_keys import key_document

@@ -8,7 +8,7 @@ import typer
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, money, omni
 from omni_cli.cli.render import emit_json, note, out, paint
-from omni_cli.domain.pricing import format_usd, usd_string, usd_to_nusd
+from omni_cli.domain.money import format_usd, usd_string, usd_to_nusd
 from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
 from omni_cli.services.judge.advice_document import (

@@ -13,7 +13,7 @@ from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.imports import ImportProblem, InvoiceLine
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.words import counted
 from omni_cli.importers.reconcile import read_invoice, recognise, resolved
 from omni_cli.services.money.held import report_document

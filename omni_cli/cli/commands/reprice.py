@@ -23,8 +23,8 @@ from omni_cli.cli.render import emit_json, note, number, out, paint, progress
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.money import usd
-from omni_cli.domain.pricing import Price, Rate, format_usd, usd_string, usd_to_nusd
+from omni_cli.domain.money import format_usd, usd, usd_string, usd_to_nusd
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.services.money.reprice import Report, Selection, repricing_document
 
 app = typer.Typer(rich_markup_mode=None)

@@ -4,30 +4,19 @@ from typing import Annotated, Any
 
 import typer
 
-from omni_cli.cli.common import (
-    JsonFlag,
-    complete_models,
-    complete_roles,
-    grouped,
-    omni,
-)
+from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, grouped, omni
 from omni_cli.cli.render import emit_json, milliseconds, moment, out, paint
 from omni_cli.cli.tables import Column, View, listing, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.money import shown_usd
+from omni_cli.domain.money import format_usd, shown_usd
 from omni_cli.domain.periods import duration_ms
-from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.quality import OutcomeKind
 from omni_cli.domain.search import ORDERS, STATES, Term, exactly, parse
 from omni_cli.services.engine.decisions import is_unlooked
 from omni_cli.services.money.activity import request_document
-from omni_cli.services.money.receipt import (
-    AttemptReceipt,
-    Receipt,
-    receipt_document,
-)
+from omni_cli.services.money.receipt import AttemptReceipt, Receipt, receipt_document
 
 why_app = typer.Typer(rich_markup_mode=None)
 

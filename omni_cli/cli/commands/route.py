@@ -13,7 +13,7 @@ from omni_cli.cli.render import bar, emit_json, milliseconds, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.chat import ChatRequest, TextPart
 from omni_cli.domain.errors import UsageError, file_errors
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Candidate, Decision
 from omni_cli.domain.tasks import COMPLEXITIES, PRIORITIES

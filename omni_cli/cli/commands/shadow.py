@@ -10,7 +10,7 @@ from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money
 from omni_cli.cli.render import emit_json, note, out, paint, trial_lines
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import BudgetExceeded, UsageError
-from omni_cli.domain.pricing import format_usd, usd_to_nusd
+from omni_cli.domain.money import format_usd, usd_to_nusd
 from omni_cli.domain.shadow import ALPHA, AUTO, MARGIN, WORDS, Evidence
 from omni_cli.domain.words import counted
 from omni_cli.services.judge.shadow import Report, Settings, report_document

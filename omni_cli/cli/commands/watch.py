@@ -13,7 +13,7 @@ from omni_cli.cli.common import JsonFlag, money, omni
 from omni_cli.cli.render import Style, emit_json, moment, note, out, paint
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.pricing import usd_to_nusd
+from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.words import counted
 from omni_cli.services.judge.alerts import Alert, Chore, Watch, budget_alerts
 from omni_cli.services.judge.health_report import CHECK_S, FleetHealth, health_document

@@ -11,15 +11,7 @@ from typing import Any
 from omni_cli.domain.clouds import ADDRESSES, azure_base
 from omni_cli.domain.models import CALL_SETTINGS, MAX_RETRIES_RANGE, TIMEOUT_MS_RANGE
 from omni_cli.domain.secrets import Secret
-from omni_cli.importers.configs.draft import (
-    Draft,
-    Key,
-    Place,
-    count,
-    decimal,
-    host_slug,
-    price,
-)
+from omni_cli.importers.configs.draft import Draft, Key, Place, count, decimal, host_slug, price
 
 #: Prefixes of a model and whom they mean; without an address the vendor's own is meant.
 _PREFIXES: Mapping[str, tuple[str, str]] = {

@@ -10,14 +10,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from omni_cli.domain.chat import (
-    ChatChunk,
-    Completion,
-    MediaPart,
-    ToolCall,
-    ToolCallDelta,
-    Usage,
-)
+from omni_cli.domain.chat import ChatChunk, Completion, MediaPart, ToolCall, ToolCallDelta, Usage
 from omni_cli.domain.record import asdict, replace
 from omni_cli.ports import Clock
 from omni_cli.records import CachedAnswer

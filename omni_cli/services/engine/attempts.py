@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from omni_cli.domain.chat import Completion, CompletionFolder, FinishReason, Usage
 from omni_cli.domain.clouds import charged_more
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import Price
+from omni_cli.domain.prices import Price
 from omni_cli.records import StoredPrice
 
 

@@ -41,16 +41,10 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import id_text, make_id, parse_id
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.models import Provider
+from omni_cli.domain.money import usd_string
 from omni_cli.domain.periods import DAY_MS
-from omni_cli.domain.prices import PRICE_HINT
-from omni_cli.domain.pricing import (
-    Price,
-    of_batch,
-    price_from_json,
-    price_to_json,
-    usd_string,
-    worst_case_nusd,
-)
+from omni_cli.domain.prices import PRICE_HINT, Price, price_from_json, price_to_json
+from omni_cli.domain.pricing import of_batch, worst_case_nusd
 from omni_cli.domain.record import replace
 from omni_cli.ports import Access, Clock, Endpoint
 from omni_cli.records import StoredPrice

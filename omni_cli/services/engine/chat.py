@@ -7,30 +7,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, Message, Usage
-from omni_cli.domain.errors import (
-    Cancelled,
-    OmniError,
-    StoreError,
-)
+from omni_cli.domain.errors import Cancelled, OmniError, StoreError
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestRow, RequestState
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
-from omni_cli.repositories import (
-    Assignments,
-    Conversations,
-    Learning,
-    Ledger,
-    Models,
-)
+from omni_cli.repositories import Assignments, Conversations, Learning, Ledger, Models
 from omni_cli.services.engine.answer_cache import AnswerCache, Remembered
 from omni_cli.services.engine.attempts import Progress, Target, carried_out
-from omni_cli.services.engine.chat_plan import (
-    ChatJob,
-    ChatPlan,
-    ChatPlanner,
-    Experiments,
-)
+from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan, ChatPlanner, Experiments
 from omni_cli.services.engine.checks import checks_for, learn
 from omni_cli.services.engine.names import Names
 from omni_cli.services.engine.recovery import Recovery

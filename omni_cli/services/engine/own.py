@@ -42,7 +42,7 @@ from omni_cli.domain.errors import (
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import Allowance, AttemptEnd, Charged, NewRequest, RequestEnd
 from omni_cli.domain.models import ProtocolName, Provider
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.vendor_env import refused_key_hint
 from omni_cli.ports import Access, Clock, Endpoint, HttpCall, ProviderAdapter, Transport

@@ -13,7 +13,8 @@ from omni_cli.domain.consent import DEFAULT_CONSENT, Consent
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.latency import SpeedOf
 from omni_cli.domain.models import ModelInfo, Provider, RoleModel, Rule
-from omni_cli.domain.pricing import Price, nusd_to_usd, usd_string
+from omni_cli.domain.money import nusd_to_usd, usd_string
+from omni_cli.domain.prices import Price
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import CompiledRule, Decision, Query, decide
 from omni_cli.domain.steps import (

@@ -19,13 +19,8 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ledger import AttemptEnd, AttemptState
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.pricing import (
-    Price,
-    borrowed,
-    input_cost_nusd,
-    units_nusd,
-    worst_case_nusd,
-)
+from omni_cli.domain.prices import Price
+from omni_cli.domain.pricing import borrowed, input_cost_nusd, units_nusd, worst_case_nusd
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Attempts

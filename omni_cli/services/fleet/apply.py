@@ -13,15 +13,7 @@ from msgspec import Struct
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import OmniError, UsageError
-from omni_cli.domain.models import (
-    Chain,
-    ModelInfo,
-    Provider,
-    Role,
-    Rule,
-    fold_alias,
-    outputs_of,
-)
+from omni_cli.domain.models import Chain, ModelInfo, Provider, Role, Rule, fold_alias, outputs_of
 from omni_cli.domain.prices import Price
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Assignments, Budgets, Models, Providers

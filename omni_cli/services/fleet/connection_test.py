@@ -19,7 +19,8 @@ from omni_cli.domain.errors import (
     UsageError,
 )
 from omni_cli.domain.models import Provider, ProviderStatus
-from omni_cli.domain.pricing import format_usd, worst_case_nusd
+from omni_cli.domain.money import format_usd
+from omni_cli.domain.pricing import worst_case_nusd
 from omni_cli.ports import Clock, RemoteModel, Transport
 from omni_cli.repositories import Store
 from omni_cli.services.engine.chat import ChatService

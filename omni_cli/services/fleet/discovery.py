@@ -11,8 +11,8 @@ from omni_cli.domain.document import document
 from omni_cli.domain.errors import Malformed, OmniError
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import iso
-from omni_cli.domain.pricing import KINDS as PRICE_KINDS
-from omni_cli.domain.pricing import Price
+from omni_cli.domain.prices import KINDS as PRICE_KINDS
+from omni_cli.domain.prices import Price
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock, RemoteModel
 from omni_cli.repositories import Discoveries, Models, Providers

@@ -23,8 +23,7 @@ from omni_cli.domain.models import (
     is_leaving,
     retirement_words,
 )
-from omni_cli.domain.prices import MOST_USD, UNITS
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import MOST_USD, UNITS, Price, Rate
 from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.secrets import scrub
 from omni_cli.domain.words import meant

@@ -29,14 +29,7 @@ if TYPE_CHECKING:
     from omni_cli.domain.models import Chain, ModelInfo, Provider, ProviderStatus, Role, Rule
     from omni_cli.domain.prices import Price
     from omni_cli.records import Baseline, ClientKey, StoredPrice, UsageLine
-    from omni_cli.repositories import (
-        Assignments,
-        Budgets,
-        ClientKeys,
-        Models,
-        Providers,
-        Reports,
-    )
+    from omni_cli.repositories import Assignments, Budgets, ClientKeys, Models, Providers, Reports
     from omni_cli.services.judge.health_report import FleetHealth
 
 Named = TypeVar("Named", "Role", "Chain")

@@ -404,7 +404,7 @@ def switched_document(done: Switched) -> dict[str, Any]:
 
 def verified_lines(done: Switched) -> list[str]:
     """What was proved, a line for each kind of call, the same on every face."""
-    from omni_cli.domain.pricing import format_usd
+    from omni_cli.domain.money import format_usd
 
     return [
         f"answered {SAID[check.kind]}"

@@ -13,7 +13,8 @@ from msgspec import Struct, field
 from omni_cli.domain.document import document
 from omni_cli.domain.hosts import RUNNERS, is_here, is_near
 from omni_cli.domain.models import Chain, ChainLink, ModelInfo, Provider, outputs_of
-from omni_cli.domain.pricing import Price, Rate, blended
+from omni_cli.domain.prices import Price, Rate
+from omni_cli.domain.pricing import blended
 from omni_cli.domain.quality import Prior, plainness
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import ADEQUATE_SHARE, COMPLEXITY_SHIFT

@@ -11,19 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
-from omni_cli.domain.abtest import (
-    AbTest,
-    Evidence,
-    Unit,
-    UnitCalls,
-    champions_per_block,
-    evidence,
-)
+from omni_cli.domain.abtest import AbTest, Evidence, Unit, UnitCalls, champions_per_block, evidence
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
-from omni_cli.domain.money import usd
+from omni_cli.domain.money import format_usd, usd, usd_string
 from omni_cli.domain.periods import DAY_MS, iso
-from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.record import asdict, replace
 from omni_cli.ports import Clock
 from omni_cli.repositories import Trials

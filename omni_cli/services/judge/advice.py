@@ -12,8 +12,8 @@ from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.hosts import is_here
 from omni_cli.domain.ledger import EVALUATION
 from omni_cli.domain.models import BADGES, ModelInfo, Provider
+from omni_cli.domain.money import NUSD_PER_USD
 from omni_cli.domain.periods import DAY_MS, day_start, local_date
-from omni_cli.domain.pricing import NUSD_PER_USD
 from omni_cli.domain.quality import QualityTable
 from omni_cli.domain.recommend import (
     Finding,

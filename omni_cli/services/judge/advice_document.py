@@ -7,9 +7,8 @@ from typing import Any
 from msgspec import Struct
 
 from omni_cli.domain.document import document
-from omni_cli.domain.money import usd
+from omni_cli.domain.money import format_usd, usd
 from omni_cli.domain.periods import iso
-from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.recommend import Finding
 from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice

@@ -26,7 +26,7 @@ from omni_cli.domain.budgets import BudgetStatus
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import ConnectionFailed, OmniError, UsageError
 from omni_cli.domain.health import HealthStatus
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.ports import Clock
 from omni_cli.repositories import Alerts
 from omni_cli.services.judge.health_report import FleetHealth, HealthReporter

@@ -7,7 +7,7 @@ from msgspec import Struct
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import BudgetExceeded, NoRoute, OmniError, UnknownPrice
 from omni_cli.domain.ids import make_id
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.records import JudgementRow, ResultRow

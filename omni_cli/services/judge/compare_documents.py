@@ -9,9 +9,8 @@ from msgspec import Struct
 from omni_cli.domain.assertions import FIGURES, Assertion
 from omni_cli.domain.compare import NOTHING_SHOWN, Results
 from omni_cli.domain.ids import id_text, id_time_ms
-from omni_cli.domain.money import usd
+from omni_cli.domain.money import format_usd, usd, usd_string
 from omni_cli.domain.periods import iso
-from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.scoring import verdict
 from omni_cli.domain.statistics import Interval
 from omni_cli.domain.words import counted

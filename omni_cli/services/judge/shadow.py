@@ -31,9 +31,8 @@ from omni_cli.domain.errors import (
 )
 from omni_cli.domain.ids import id_time_ms
 from omni_cli.domain.ledger import RequestRow, Source
-from omni_cli.domain.money import usd
+from omni_cli.domain.money import format_usd, usd
 from omni_cli.domain.periods import iso
-from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.shadow import (
     ALPHA,

@@ -9,9 +9,8 @@ from msgspec import structs
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import OmniError, UsageError
-from omni_cli.domain.money import NUSD_PER_USD, format_usd
+from omni_cli.domain.money import NUSD_PER_USD, format_usd, usd_string, usd_to_nusd
 from omni_cli.domain.periods import iso, period_kind
-from omni_cli.domain.pricing import usd_string, usd_to_nusd
 from omni_cli.domain.tasks import WEEKDAYS
 
 _DEFAULTS = {item.name: item.default for item in structs.fields(Budget)}

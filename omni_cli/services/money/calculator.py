@@ -15,8 +15,8 @@ from omni_cli.domain.chat import Usage
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import ModelInfo
-from omni_cli.domain.money import usd
-from omni_cli.domain.pricing import Price, Rate, usd_string
+from omni_cli.domain.money import usd, usd_string
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.domain.record import replace
 from omni_cli.services.money.prices import cost_or_none
 

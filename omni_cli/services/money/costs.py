@@ -20,6 +20,7 @@ from omni_cli.domain.analytics import (
     sum_totals,
 )
 from omni_cli.domain.budgets import Budget, BudgetStatus
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.periods import (
     DAY_MS,
     HOUR_MS,
@@ -29,7 +30,6 @@ from omni_cli.domain.periods import (
     local_date,
     window,
 )
-from omni_cli.domain.pricing import format_usd
 from omni_cli.ports import Clock
 from omni_cli.repositories import Budgets, Reports
 

@@ -9,14 +9,11 @@ from msgspec import Struct, field
 from omni_cli.domain.chat import TEXT_FIELDS, Usage
 from omni_cli.domain.clouds import in_dearer_region
 from omni_cli.domain.errors import UnknownPrice
-from omni_cli.domain.imports import (
-    ImportedCall,
-    PricedCall,
-    grown,
-    unknown_only,
-)
+from omni_cli.domain.imports import ImportedCall, PricedCall, grown, unknown_only
+from omni_cli.domain.money import usd_string
 from omni_cli.domain.periods import DAY_MS
-from omni_cli.domain.pricing import Price, borrowed, costs_nusd, usd_string
+from omni_cli.domain.prices import Price
+from omni_cli.domain.pricing import borrowed, costs_nusd
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.records import StoredPrice

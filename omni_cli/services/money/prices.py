@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from omni_cli.domain.errors import UnknownPrice, UsageError
+from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.periods import DAY_MS
-from omni_cli.domain.prices import UNITS, Rates
-from omni_cli.domain.pricing import KINDS, Price, PriceState, Rate, cost_nusd, price_on, usd_to_nusd
+from omni_cli.domain.prices import KINDS, UNITS, Price, PriceState, Rate, Rates, price_on
+from omni_cli.domain.pricing import cost_nusd
 from omni_cli.domain.record import replace
 
 if TYPE_CHECKING:

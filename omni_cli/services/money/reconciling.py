@@ -15,8 +15,8 @@ from omni_cli.domain.errors import UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.imports import COUNTED_BY, InvoiceLine, TokenKind, split_usage
 from omni_cli.domain.models import fold_alias
+from omni_cli.domain.money import format_usd, usd_string
 from omni_cli.domain.periods import DAY_MS
-from omni_cli.domain.pricing import format_usd, usd_string
 from omni_cli.domain.record import replace
 from omni_cli.records import Charge
 from omni_cli.repositories import Adjustments, Models

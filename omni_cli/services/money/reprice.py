@@ -9,7 +9,9 @@ from msgspec import Struct, field
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import Price, of_batch, usd_string
+from omni_cli.domain.money import usd_string
+from omni_cli.domain.prices import Price
+from omni_cli.domain.pricing import of_batch
 from omni_cli.ports import Clock
 from omni_cli.records import Charge, Correction
 from omni_cli.repositories import Adjustments, Audit, Ledger, Models

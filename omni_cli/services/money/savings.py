@@ -12,13 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from omni_cli.domain.analytics import (
-    Totals,
-    calendar,
-    day_key,
-    key_date,
-    sum_totals,
-)
+from omni_cli.domain.analytics import Totals, calendar, day_key, key_date, sum_totals
 from omni_cli.domain.ledger import EVALUATION, FOREIGN
 from omni_cli.domain.periods import local_date
 from omni_cli.domain.quality import BY_SIZE, NO_EVIDENCE, Cell, QualityTable

@@ -15,7 +15,7 @@ from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import HOUR_MS
-from omni_cli.domain.pricing import Price
+from omni_cli.domain.prices import Price
 from omni_cli.domain.sessions import Session, SessionRow, SessionUse
 from omni_cli.ports import Clock
 from omni_cli.repositories import Audit, Budgets, ClientKeys, Sessions

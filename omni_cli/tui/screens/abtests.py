@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.services.judge.abtest import ArmReport, Report
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader

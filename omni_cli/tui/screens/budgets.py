@@ -16,8 +16,8 @@ from textual.widgets import OptionList, Static
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import SCOPES, Budget, BudgetStatus
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.money import format_usd, nusd_to_usd, usd_to_nusd
 from omni_cli.domain.periods import HOUR_MS, PERIODS
-from omni_cli.domain.pricing import format_usd, nusd_to_usd, usd_to_nusd
 from omni_cli.domain.words import counted
 from omni_cli.services.money.budget_document import budget_name
 from omni_cli.services.money.costs import BudgetLine, Burn

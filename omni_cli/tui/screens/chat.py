@@ -21,7 +21,7 @@ from omni_cli.domain.chat import ChatRequest, Message, TextPart
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.ledger import RequestRow
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.routing import RouteOptions, decision_document

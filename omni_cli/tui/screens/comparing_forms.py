@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 from omni_cli.bootstrap import App
 from omni_cli.domain.commands import check_here
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.scoring import KINDS, verdict
 from omni_cli.services.judge.abtest import Settings
 from omni_cli.services.judge.compare_report import Answer, Report

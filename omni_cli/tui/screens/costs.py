@@ -16,9 +16,8 @@ from textual.widgets import Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import OTHERS, Projection, Share
-from omni_cli.domain.money import NUSD_PER_USD
+from omni_cli.domain.money import NUSD_PER_USD, format_usd
 from omni_cli.domain.periods import DAY_MS
-from omni_cli.domain.pricing import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.words import percent
 from omni_cli.records import StoredAdvice

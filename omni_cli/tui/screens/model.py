@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError, UsageError
-from omni_cli.domain.pricing import KINDS
+from omni_cli.domain.prices import KINDS
 from omni_cli.services.fleet.connection_test import TestResult
 from omni_cli.services.fleet.model_changes import (
     ModelChange,

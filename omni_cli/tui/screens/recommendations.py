@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
 from omni_cli.services.judge.advice_document import Told, confidence_text, open_saving_nusd

@@ -18,8 +18,7 @@ from textual.widgets import DataTable, Input, Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import ModelInfo, Role, Rule
-from omni_cli.domain.money import dollars
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import dollars, format_usd
 from omni_cli.domain.words import counted, percent
 from omni_cli.services.fleet.role_switch import WINDOW_DAYS, Effect
 from omni_cli.tui import text

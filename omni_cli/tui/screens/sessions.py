@@ -13,7 +13,7 @@ from textual.widgets import DataTable, Static
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import parse_id
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.words import counted
 from omni_cli.services.money.sessions import LiveSession, SessionNode, Turn, began_at
 from omni_cli.tui import heat, text

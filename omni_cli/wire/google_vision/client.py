@@ -14,15 +14,7 @@ from omni_cli.wire import faults
 from omni_cli.wire.client import Client
 from omni_cli.wire.google_vision import GoogleVisionFacts
 from omni_cli.wire.parsing import StreamParser
-from omni_cli.wire.values import (
-    JsonObject,
-    as_list,
-    as_object,
-    as_text,
-    compact,
-    load_object,
-    post,
-)
+from omni_cli.wire.values import JsonObject, as_list, as_object, as_text, compact, load_object, post
 from omni_cli.wire.vision import images_of, refuse_chat_features
 
 MAX_RESULTS = 10

@@ -5,14 +5,7 @@ Source: ollama/ollama docs/api.md, "Generate a chat completion", "List Local Mod
 
 from collections.abc import Mapping, Sequence
 
-from omni_cli.domain.chat import (
-    ChatChunk,
-    ChatRequest,
-    MediaPart,
-    Message,
-    ToolCallDelta,
-    Usage,
-)
+from omni_cli.domain.chat import ChatChunk, ChatRequest, MediaPart, Message, ToolCallDelta, Usage
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import Malformed, ModelNotFound, ProviderError
 from omni_cli.domain.models import parse_size

@@ -7,22 +7,8 @@ from typing import ClassVar
 
 from omni_cli.domain.chat import Completion, Message, TextPart, ToolCall
 from omni_cli.wire.facts import Operation
-from omni_cli.wire.ollama.server import (
-    LineWriter,
-    OllamaChat,
-    Took,
-    base,
-    images_of,
-    parsed,
-)
-from omni_cli.wire.server import (
-    Answered,
-    JsonObject,
-    Parsed,
-    encode,
-    optional_text,
-    wrong,
-)
+from omni_cli.wire.ollama.server import LineWriter, OllamaChat, Took, base, images_of, parsed
+from omni_cli.wire.server import Answered, JsonObject, Parsed, encode, optional_text, wrong
 
 _KNOWN = frozenset(
     {"model", "prompt", "system", "images", "format", "options", "stream", "think", "keep_alive"}

@@ -17,13 +17,7 @@ from omni_cli.wire.batching import Item, Method, Result, Told, at_line, name_in,
 from omni_cli.wire.openai import OpenAiFacts
 from omni_cli.wire.openai.azure import auth_of, url_of
 from omni_cli.wire.openai.usage import of_tier, read_usage
-from omni_cli.wire.values import (
-    JsonObject,
-    as_count,
-    as_list,
-    as_object,
-    as_text,
-)
+from omni_cli.wire.values import JsonObject, as_count, as_list, as_object, as_text
 
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 _encode = msgspec.json.Encoder().encode

@@ -10,14 +10,7 @@ from decimal import Decimal, InvalidOperation
 
 from omni_cli.domain.errors import Malformed
 from omni_cli.ports import RemoteModel
-from omni_cli.wire.values import (
-    JsonObject,
-    as_limit,
-    as_list,
-    as_object,
-    as_text,
-    load_json,
-)
+from omni_cli.wire.values import JsonObject, as_limit, as_list, as_object, as_text, load_json
 
 _PER_TOKEN = {
     "prompt": "input",

@@ -15,7 +15,7 @@ from omni_cli.domain.chat import ChatRequest, Message
 from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.models import Chain, ChainLink
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.money import usd_string
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.simulator import Simulator

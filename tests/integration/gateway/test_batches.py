@@ -21,7 +21,7 @@ from omni_cli.domain.batches import Batch
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.models import Provider
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.domain.record import replace
 from omni_cli.gateway.app import Options
 from omni_cli.records import ClientKey

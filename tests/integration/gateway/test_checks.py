@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.money import usd_string
 from tests.gateway_server import Served
 
 CHEAP, DEAR = "openai/gpt-4o-mini", "anthropic/claude-3-haiku-20240307"

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from omni_cli.domain.budgets import Budget
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.money import usd_string
 from omni_cli.domain.record import replace
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector

@@ -16,7 +16,7 @@ import pytest
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.simulator import Simulator
 from tests.gateway_server import Served, serving
 

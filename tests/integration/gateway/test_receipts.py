@@ -10,7 +10,7 @@ import pytest
 
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.pricing import usd_string
+from omni_cli.domain.money import usd_string
 from omni_cli.domain.record import replace
 from omni_cli.tui.screens.receipt import receipt_text
 from tests.gateway_server import Served

@@ -10,7 +10,7 @@ from genai_prices.types import Provider, _providers_from_raw
 from omni_cli.catalog.convert import build_catalog
 from omni_cli.catalog.load import apply_remote, load_catalog
 from omni_cli.domain.errors import ConfigError
-from omni_cli.domain.pricing import Rate
+from omni_cli.domain.prices import Rate
 from tests.paths import REPO
 from tools import catalogue
 

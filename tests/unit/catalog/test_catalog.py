@@ -14,8 +14,7 @@ import pytest
 from omni_cli.catalog import load
 from omni_cli.catalog.load import Catalog, load_catalog, read_tables
 from omni_cli.domain.models import BADGES, CAPABILITIES
-from omni_cli.domain.prices import UNITS
-from omni_cli.domain.pricing import price_on
+from omni_cli.domain.prices import UNITS, price_on
 from tests.paths import REPO, shared
 
 #: Every model name in the five specs -> the one model that it means.

@@ -23,7 +23,8 @@ from omni_cli.catalog.convert import PROVIDERS
 from omni_cli.catalog.load import CatalogModel, load_catalog, read_tables
 from omni_cli.catalog.timeline import TOKEN_UNITS
 from omni_cli.domain.chat import Usage
-from omni_cli.domain.pricing import KINDS, Price, cost_nusd
+from omni_cli.domain.prices import KINDS, Price
+from omni_cli.domain.pricing import cost_nusd
 
 pytestmark = pytest.mark.slow
 

@@ -8,14 +8,7 @@ import pytest
 
 from omni_cli.catalog import speeds
 from omni_cli.catalog.load import load_catalog
-from omni_cli.domain.latency import (
-    CLASS_CALLS,
-    HOPE,
-    PRIOR_CALLS,
-    Foreseen,
-    Latencies,
-    weighed_ms,
-)
+from omni_cli.domain.latency import CLASS_CALLS, HOPE, PRIOR_CALLS, Foreseen, Latencies, weighed_ms
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.quality import family_key
 from omni_cli.services.fleet.browse import Listed

@@ -10,7 +10,7 @@ import pytest
 from omni_cli.domain.bounds import CallBound, most_of
 from omni_cli.domain.errors import BadRequest, BudgetExceeded
 from omni_cli.domain.models import ModelInfo, Provider
-from omni_cli.domain.pricing import Price
+from omni_cli.domain.prices import Price
 from omni_cli.gateway.asks import Ask, Thoughts
 from omni_cli.ports import HttpCall
 from omni_cli.services.engine.attempts import Target

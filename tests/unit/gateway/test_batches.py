@@ -10,12 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.batch import (
-    AttemptEnding,
-    Batch,
-    Opening,
-    RequestEnding,
-)
+from omni_cli.domain.batch import AttemptEnding, Batch, Opening, RequestEnding
 from omni_cli.domain.bounds import Most
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Usage

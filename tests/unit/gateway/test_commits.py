@@ -19,7 +19,7 @@ from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import StoreError, Unsure
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
-from omni_cli.domain.pricing import Price, Rate
+from omni_cli.domain.prices import Price, Rate
 from omni_cli.services.engine import commits as commits_module
 from omni_cli.services.engine.commits import Commits
 from omni_cli.store.budgets import BudgetStore

@@ -8,15 +8,7 @@ import pytest
 
 from omni_cli.domain.imports import ImportedCall, InvoiceLine, collapse, unknown_only
 from omni_cli.importers import Marks, importers, load
-from tests.unit.importers.support import (
-    IMPORTS,
-    days,
-    expected,
-    read,
-    sample,
-    split_totals,
-    usages,
-)
+from tests.unit.importers.support import IMPORTS, days, expected, read, sample, split_totals, usages
 
 NUSD = 1_000_000_000
 

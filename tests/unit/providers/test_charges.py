@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from omni_cli.domain.chat import Usage
-from omni_cli.domain.pricing import Price, Rate, borrowed
+from omni_cli.domain.prices import Price, Rate
+from omni_cli.domain.pricing import borrowed
 from omni_cli.wire.openai.glance import glance
 from omni_cli.wire.registry import adapter
 from tests.unit.providers.wire import chats, completion

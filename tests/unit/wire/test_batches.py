@@ -11,15 +11,8 @@ import pytest
 from omni_cli.domain.batches import batch_share
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import BadRequest, Malformed
-from omni_cli.domain.pricing import (
-    Price,
-    Rate,
-    Tier,
-    cost_nusd,
-    of_batch,
-    price_from_json,
-    price_to_json,
-)
+from omni_cli.domain.prices import Price, Rate, Tier, price_from_json, price_to_json
+from omni_cli.domain.pricing import cost_nusd, of_batch
 from omni_cli.wire.batching import Batching, Item
 from omni_cli.wire.registry import batching, protocols
 
