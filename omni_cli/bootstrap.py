@@ -139,6 +139,11 @@ def _to_toml(document: dict[str, Any]) -> str:
     return tomli_w.dumps(document)
 
 
+def _random_bits() -> int:
+    """20 of them. The module ``secrets`` would load OpenSSL for it."""
+    return int.from_bytes(os.urandom(3)) >> 4
+
+
 class App:
     """One process's omni. Everything is made on first use.
 
@@ -633,7 +638,6 @@ class App:
 
     @cached_property
     def chat(self) -> _engine.chat.ChatService:
-        import secrets
         from functools import cache
 
         chat = self.config.chat
@@ -649,7 +653,7 @@ class App:
             recovery=self.recovery,
             names=self.names,
             clock=self.clock,
-            random_bits=lambda: secrets.randbits(20),
+            random_bits=_random_bits,
             premium_model=self.config.general.premium_model,
             default_retries=chat.max_retries,
             default_timeout_ms=int(chat.timeout_s * 1000),
@@ -971,7 +975,6 @@ class App:
 
     @cached_property
     def batches(self) -> _engine.batches.BatchService:
-        import secrets
 
         return _engine.batches.BatchService(
             store=_store.batches.BatchStore(self._db),
@@ -984,7 +987,7 @@ class App:
             names=self.names,
             key=self.keys.get,
             clock=self.clock,
-            bits=lambda: secrets.randbits(20),
+            bits=_random_bits,
         )
 
     @cached_property
@@ -1088,7 +1091,6 @@ class App:
     @cached_property
     def compare(self) -> _judge.compare.CompareService:
         """The same prompts to several models."""
-        import secrets
 
         return _judge.compare.CompareService(
             chat=self.chat,
@@ -1098,7 +1100,7 @@ class App:
             budgets=self.budgets,
             steps=lambda: self.steps,
             clock=self.clock,
-            random_bits=lambda: secrets.randbits(20),
+            random_bits=_random_bits,
             options=_engine.routing.RouteOptions(
                 allow_unknown_price=self.config.prices.allow_unknown
             ),

@@ -1,11 +1,12 @@
 """The quality table's priors, as shipped: read ``priors.json``, which ``tools.priors`` writes."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from omni_cli.domain.quality import BY_SIZE, POOLED_STRENGTH, SIZE_STRENGTH, Prior, family_key
 
@@ -106,4 +107,4 @@ class Priors:
 @cache
 def load_priors() -> Priors:
     """The priors that came with this version of omni: a process reads them once."""
-    return Priors(json.loads(Path(__file__).with_name(FILE).read_bytes()))
+    return Priors(msgspec.json.decode(Path(__file__).with_name(FILE).read_bytes()))

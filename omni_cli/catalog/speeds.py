@@ -5,13 +5,14 @@ counts as some calls of the user's own would; where nothing is, the geometric me
 published of its class counts as fewer. docs/quality-sources.md says how classes are told.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from omni_cli.domain.latency import CLASS_CALLS, PRIOR_CALLS, Speed
 from omni_cli.domain.models import ModelInfo
@@ -94,4 +95,4 @@ def _mean(values: Iterable[float]) -> float | None:
 
 def load_speeds() -> Callable[[ModelInfo, Decimal | None], Speed | None]:
     """The speeds that came with this version of omni."""
-    return Speeds(json.loads((FOLDER / FILE).read_bytes()))
+    return Speeds(msgspec.json.decode((FOLDER / FILE).read_bytes()))

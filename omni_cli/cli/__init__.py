@@ -23,6 +23,18 @@ LATER: dict[str, tuple[str, ...]] = {
     "shutil": ("get_terminal_size",),
     "urllib.parse": ("quote_from_bytes",),
 }
+#: The same of what commands start with.
+LATER_IN_COMMANDS = (
+    "base64",
+    "configparser",
+    "hashlib",
+    "hmac",
+    "json",
+    "mimetypes",
+    "random",
+    "tempfile",
+    "msgspec.inspect",
+)
 _lock = RLock()
 _loading: set[str] = set()
 
@@ -66,6 +78,8 @@ def later(name: str, functions: tuple[str, ...] = ()) -> Later | None:
         return None
     module = sys.modules[name] = Later(name)
     module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, spec.origin
+    if spec.submodule_search_locations is not None:
+        module.__path__ = spec.submodule_search_locations
     module.__dict__.update({function: _calling(module, function) for function in functions})
     if parent in sys.modules:
         setattr(sys.modules[parent], last, module)

@@ -15,6 +15,7 @@ And how long to wait before the same model is tried again (``delay_s``).
 import json
 from typing import Literal, Protocol, get_args
 
+import msgspec
 from msgspec import Struct
 
 from omni_cli.domain import errors
@@ -192,8 +193,8 @@ class Breaker(Struct, frozen=True):
     def from_json(cls, text: str | None) -> "Breaker":
         """A stored state. One that cannot be read counts as new: a few calls rebuild it."""
         try:
-            stored = json.loads(text or "{}")
-        except ValueError:
+            stored = msgspec.json.decode(text or "{}")
+        except (msgspec.DecodeError, ValueError):
             return _NEW
         known = asdict(_NEW)
         if not isinstance(stored, dict) or stored.get("state", "closed") not in _STATES:

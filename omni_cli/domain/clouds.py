@@ -20,12 +20,12 @@ from omni_cli.domain.patterns import Pattern
 #: Whose credentials a call needs that are no plain key.
 Cloud = Literal["aws", "azure", "google"]
 
-_AZURE = re.compile(
+_AZURE = Pattern(
     r"\.(?:openai\.azure|cognitiveservices\.azure|services\.ai\.azure)\.(?:com|us|cn)(?:[:/?]|$)"
     r"|\?api-version="
 )
-_VERTEX = re.compile(r"/projects/[^/?#]+/locations/([^/?#]+)/*$")
-_BEDROCK = re.compile(r"\bbedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
+_VERTEX = Pattern(r"/projects/[^/?#]+/locations/([^/?#]+)/*$")
+_BEDROCK = Pattern(r"\bbedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
 
 
 def is_azure(base_url: str) -> bool:
@@ -109,7 +109,7 @@ class Address(Struct, frozen=True):
         return self.url(found)
 
 
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
+_WORD = Pattern(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 _VERSION = Part("api-version", ("OPENAI_API_VERSION",), "version of the API", "")
 
 

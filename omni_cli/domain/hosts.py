@@ -1,13 +1,13 @@
 """What an address may look like, and which are this machine's own."""
 
-import re
+from omni_cli.domain.patterns import Pattern
 
 #: Azure's older API has its version in the query; nobody else has one.
-_BASE_URL = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?(\?api-version=[\w-]+)?")
+_BASE_URL = Pattern(r"https?://[^\s/@?#]+(/[^\s?#]*)?(\?api-version=[\w-]+)?")
 
 
 #: What people paste behind a base URL: the endpoint of an example, of any protocol.
-_ENDPOINT = re.compile(
+_ENDPOINT = Pattern(
     r"/(?:chat/completions|completions|responses|embeddings|messages|api/(?:chat|generate|embed)"
     r"|models/[^/]+:\w+)/*$"
 )

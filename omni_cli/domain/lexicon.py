@@ -135,7 +135,7 @@ def _variants() -> dict[int, int]:
     1,634 common ones, as OpenCC's tables (Apache-2.0) pair them.
     """
     forms, plain = (DATA / "han_variants.txt").read_text(encoding="utf-8").split()
-    found = {ord(form): ord(to) for form, to in zip(forms, plain, strict=True)}
+    found = str.maketrans(forms, plain)
     # Fullwidth letters and digits; their punctuation is that of Chinese and Japanese texts.
     wide = (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B))
     return found | {code: code - 0xFEE0 for code in wide}
@@ -147,6 +147,8 @@ VARIANTS = _variants()
 
 
 def _has_no_spaces(word: str) -> bool:
+    if max(word) < "\u3040":  # most words: a look at each character takes longer than the import
+        return False
     return any("\u3040" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" for c in word) or any(
         "\uac00" <= c <= "\ud7a3" for c in word
     )

@@ -28,5 +28,8 @@ class Pattern:
     def match(self, text: str) -> re.Match[str] | None:
         return self._compiled().match(text)
 
+    def fullmatch(self, text: str) -> re.Match[str] | None:
+        return self._compiled().fullmatch(text)
+
     def sub(self, new: str, text: str) -> str:
         return self._compiled().sub(new, text)

@@ -99,7 +99,7 @@ class Span(Struct, frozen=True):
 @lru_cache(maxsize=64)
 def zone_of(name: str) -> tzinfo:
     """Raises ConfigError: the zone is not in this machine's time zone database."""
-    if name == "UTC":  # works without a database
+    if name in ("UTC", "Etc/UTC"):  # works without a database
         return UTC
     from zoneinfo import ZoneInfo
 

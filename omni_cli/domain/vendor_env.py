@@ -7,8 +7,8 @@ spellings that tools have settled on, ``NAME_BASE_URL`` and LangChain's, aider's
 ``NAME_API_BASE``.
 """
 
+import urllib.parse
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 KEY_ENVS: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("ANTHROPIC_API_KEY",),
@@ -60,10 +60,10 @@ def base_url_of(slug: str, text: str, usual: str) -> str:
     if slug in _APPENDED:
         return url.removesuffix(_APPENDED[slug])
     try:
-        bare = not urlsplit(url).path
+        bare = not urllib.parse.urlsplit(url).path
     except ValueError:
         bare = False
-    return url + urlsplit(usual).path if bare and slug != "openai" else url
+    return url + urllib.parse.urlsplit(usual).path if bare and slug != "openai" else url
 
 
 _ADC = (

@@ -4,13 +4,15 @@ One rule for our own client and for httpx, whose own reading stops at the networ
 VPN clients and container tools write into NO_PROXY (encode/httpx#3574).
 """
 
+from __future__ import annotations
+
 import base64
+import ipaddress
 import os
 import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
@@ -51,7 +53,9 @@ class ProxyRule:
         for tls, scheme in _SCHEMES.items():
             if url := found.get(scheme) or found.get("all"):
                 self.urls[tls] = url if "://" in url else f"http://{url}"
-        self._none = [_Exception.of(item) for item in found.get("no", "").split(",")]
+        self._none = [
+            _Exception.of(item) for item in found.get("no", "").split(",") if item.strip()
+        ]
 
     def url(self, host: str, port: int, *, tls: bool) -> str | None:
         """The proxy on the way to a host; None for this machine, and where none is wanted."""
@@ -88,12 +92,12 @@ class _Exception(Struct, frozen=True):
     """
 
     name: str
-    network: IPv4Network | IPv6Network | None
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network | None
     port: int | None
     scheme: str
 
     @classmethod
-    def of(cls, text: str) -> "_Exception":
+    def of(cls, text: str) -> _Exception:
         scheme, _, host = text.strip().lower().rpartition("://")
         host, port = host.rstrip("/"), ""
         if host.startswith("["):  # [::1], [::1]:8080, [fd00::]/64
@@ -103,7 +107,7 @@ class _Exception(Struct, frozen=True):
             host, _, port = host.partition(":")
         network = None
         with suppress(ValueError):
-            network = ip_network(host, strict=False)
+            network = ipaddress.ip_network(host, strict=False)
         name = host if host == "*" else host.lstrip("*").strip(".")
         return cls(name, network, int(port) if port.isdecimal() else None, scheme)
 
@@ -112,7 +116,7 @@ class _Exception(Struct, frozen=True):
             return False
         if self.network is not None:
             with suppress(ValueError):
-                return ip_address(host) in self.network
+                return ipaddress.ip_address(host) in self.network
         return bool(self.name) and (self.name in ("*", host) or host.endswith(f".{self.name}"))
 
 

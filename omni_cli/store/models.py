@@ -121,7 +121,7 @@ class ModelStore(Table):
     def touched(self) -> dict[str, frozenset[str]]:
         """Fields the user set by hand, by model: catalogue updates leave them alone."""
         return {
-            row["id"]: frozenset(json.loads(row["user_fields"]))
+            row["id"]: frozenset(msgspec.json.decode(row["user_fields"]))
             for row in self._store.db.execute(
                 "SELECT id, user_fields FROM models WHERE user_fields != '[]'"
             )
@@ -132,7 +132,7 @@ class ModelStore(Table):
         row = self._store.db.execute(
             "SELECT user_fields FROM models WHERE id = ?", (model_id,)
         ).fetchone()
-        return frozenset(json.loads(row[0])) if row else frozenset()
+        return frozenset(msgspec.json.decode(row[0])) if row else frozenset()
 
     def own(self) -> list[ModelInfo]:
         """Models that the user added or changed, hidden ones included, sorted by id."""
@@ -148,7 +148,7 @@ class ModelStore(Table):
         for row in self._store.db.execute(
             """SELECT id, details FROM models WHERE user_fields LIKE '%"scores"%'"""
         ):
-            details = json.loads(row["details"])
+            details = msgspec.json.decode(row["details"])
             sources = details.get("score_sources", {})
             found[row["id"]] = {
                 name: float(score)
@@ -173,7 +173,7 @@ class ModelStore(Table):
         ).fetchall()
         return {
             row["model"]: StoredPrice(
-                row["id"], row["origin"], price_from_json(json.loads(row["price"]))
+                row["id"], row["origin"], price_from_json(msgspec.json.decode(row["price"]))
             )
             for row in rows
         }
@@ -194,7 +194,7 @@ class ModelStore(Table):
         where = "" if ids is None else f"AND model IN ({','.join('?' * len(ids))})"
         found: dict[str, list[StoredPrice]] = {}
         for row in self._store.db.execute(_CURRENT_PRICES.format(where=where), ids or ()):
-            price = price_from_json(json.loads(row["price"]))
+            price = price_from_json(msgspec.json.decode(row["price"]))
             found.setdefault(row["model"], []).append(StoredPrice(row["id"], row["origin"], price))
         return found
 
@@ -202,7 +202,7 @@ class ModelStore(Table):
         row = self._store.db.execute(
             "SELECT price FROM prices WHERE id = ?", (price_id,)
         ).fetchone()
-        return None if row is None else price_from_json(json.loads(row[0]))
+        return None if row is None else price_from_json(msgspec.json.decode(row[0]))
 
     def set_price(self, model_id: str, price: Price, *, origin: str, now_ms: int) -> int:
         """Record a price; older ones of the same origin and start date are superseded, not

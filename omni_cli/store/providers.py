@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import convert
 
 from omni_cli.domain.models import Provider, ProviderStatus
@@ -81,7 +82,7 @@ def _values(provider: Provider) -> dict[str, Any]:
 
 def _provider(row: Row) -> Provider:
     values = {name: row[name] for name in FIELDS}
-    values["headers"] = json.loads(row["headers"])
+    values["headers"] = msgspec.json.decode(row["headers"])
     values["max_concurrency"] = (
         None if row["max_concurrency"] == NO_LIMIT else row["max_concurrency"]
     )

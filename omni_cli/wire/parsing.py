@@ -1,8 +1,8 @@
 """What the stream parsers share: tool-call slots, the cut-off check, refusing garbage."""
 
 import json
+import os
 from collections.abc import Iterable
-from secrets import token_hex
 from typing import Any
 
 from omni_cli.domain.chat import ChatChunk, FinishReason, ToolCallDelta
@@ -170,7 +170,7 @@ _NOTHING = (None, "", "null", "None", "undefined")
 
 def made_id() -> str:
     """An id for a call that came without one: letters, digits and "_", as all vendors take."""
-    return f"call_{token_hex(8)}"
+    return f"call_{os.urandom(8).hex()}"
 
 
 def is_whole(arguments: str) -> bool:

@@ -63,7 +63,10 @@ def _seen_from(stored: str, access: str) -> str:
 
 def access_digest(provider: Provider, key: str | None) -> str:
     """64 bits that tell one access from another, and nothing about the key."""
-    from hashlib import blake2b
+    try:
+        from _blake2 import blake2b  # as random.py does: hashlib loads OpenSSL first
+    except ImportError:
+        from hashlib import blake2b
 
     parts = (provider.slug, provider.base_url, *map(repr, sorted(provider.headers.items())))
     text = "\0".join((*parts, key or ""))

@@ -16,17 +16,18 @@ from omni_cli.domain.models import (
     Provider,
     fold_alias,
 )
+from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.secrets import scrub
 from omni_cli.domain.words import meant
 from omni_cli.repositories import Assignments, Models, Providers
 
-_SECRET_HEADER = re.compile(r"auth|cookie|secret|token|api[-_]?key", re.IGNORECASE)
+_SECRET_HEADER = Pattern(r"auth|cookie|secret|token|api[-_]?key", re.IGNORECASE)
 
 
 #: Whose it is, where it is an organisation's (services/fleet/organisation.py).
 _OF = r"(?:@[A-Za-z0-9][A-Za-z0-9._-]{0,63})?"
-_SLUG = re.compile(rf"[a-z0-9][a-z0-9_.-]{{0,62}}{_OF}")
-_CHAIN_NAME = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9_. -]{{0,61}}[A-Za-z0-9])?{_OF}")
+_SLUG = Pattern(rf"[a-z0-9][a-z0-9_.-]{{0,62}}{_OF}")
+_CHAIN_NAME = Pattern(rf"[A-Za-z0-9](?:[A-Za-z0-9_. -]{{0,61}}[A-Za-z0-9])?{_OF}")
 
 
 def check_link(link: ChainLink) -> None:
@@ -119,7 +120,7 @@ def one_of(what: str, text: str, values: tuple[str, ...]) -> Any:
 WORDS = frozenset({"auto", "last", "list", "none"})
 HEADS = frozenset({"auto", "role", "chain"})
 LONGEST = 63
-_ALIAS = re.compile(r"[a-z0-9][a-z0-9_.:/@+-]*")
+_ALIAS = Pattern(r"[a-z0-9][a-z0-9_.:/@+-]*")
 
 
 def check_word(kind: str, name: str) -> None:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.hosts import host_and_port, is_near, is_public
+from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.record import replace
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
 Named = TypeVar("Named", "Role", "Chain")
 MARK = "@"
-_ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OWN_RULE = re.compile(r"org == '([^']*)' && \((.*)\)", re.DOTALL)
-_SAYS_ORG = re.compile(r"\borg\b")
+_ORG = Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OWN_RULE = Pattern(r"org == '([^']*)' && \((.*)\)", re.DOTALL)
+_SAYS_ORG = Pattern(r"\borg\b")
 
 
 def check_org(name: str) -> str:

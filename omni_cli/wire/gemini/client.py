@@ -4,9 +4,9 @@ Source: Gemini API reference, "Generating content", "Function calling", "Thinkin
 "Thought signatures", "Structured output".
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from secrets import token_hex
 from typing import Any
 from urllib.parse import quote
 
@@ -553,7 +553,7 @@ class _Parser(StreamParser):
 
     def _ident(self) -> str:
         """What sets this answer's calls apart from any other's."""
-        self._response_id = self._response_id or token_hex(8)
+        self._response_id = self._response_id or os.urandom(8).hex()
         return self._response_id
 
     def _call(self, function: JsonObject, position: int) -> ToolCallDelta:
