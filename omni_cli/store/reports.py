@@ -9,7 +9,7 @@ from omni_cli.domain.periods import HOUR_MS
 from omni_cli.records import Baseline, UsageLine
 from omni_cli.store.port import Table
 from omni_cli.store.schema import DAY, DIMENSIONS, HOUR, SESSION, Rollup
-from omni_cli.store.statusline import hours
+from omni_cli.store.statusline import block_began, hours
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in TOTALS_FIELDS)
 #: What only calls of agents have: kept in a rollup of its own.
@@ -140,6 +140,10 @@ class ReportStore(Table):
     def hours(self, first_ms: int, last_ms: int, agent: str = "") -> list[HourUse]:
         """Use by hour and model, of an agent with its sub-agents, or of everything."""
         return hours(self._store.db, first_ms, last_ms, agent)
+
+    def block_began(self, last_ms: int, agent: str = "") -> int | None:
+        """The first call of the last block of five hours that began until then, ms UTC."""
+        return block_began(self._store.db, last_ms, agent)
 
     def daily_by(
         self,

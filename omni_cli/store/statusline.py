@@ -20,17 +20,41 @@ if TYPE_CHECKING:
 #: How long it waits for whoever has the store to itself for a moment, s.
 _PATIENCE_S = 1.0
 _DAY_S = 86_400
-#: By the hour, and of an agent with its sub-agents: from the rows themselves, for rollups know no
-#: hour of an agent.
-_HOURS = """
+#: Of an agent with its sub-agents.
+_COUNTS = """state NOT IN ('pending', 'refused')
+    AND (:agent = '' OR agent = :agent OR agent LIKE :within)"""
+#: By the hour: from the rows themselves, for rollups know no hour of an agent.
+_HOURS = f"""
 SELECT model, min(created_at), max(created_at), count(*), sum(input_tokens), sum(cached_tokens),
     sum(cache_write_tokens), sum(output_tokens), sum(coalesce(cost_nusd, 0) + adjusted_nusd),
     sum(CASE WHEN cost_nusd IS NULL THEN 1 ELSE 0 END)
 FROM requests
-WHERE created_at BETWEEN :first AND :last AND state NOT IN ('pending', 'refused')
-    AND (:agent = '' OR agent = :agent OR agent LIKE :within)
+WHERE created_at BETWEEN :first AND :last AND {_COUNTS}
 GROUP BY created_at / 3600000, model
-"""
+"""  # noqa: S608  # texts of ours only
+#: From call to call, never through all of them: back in steps of up to five hours until nothing was
+#: called for so long, which begins a block anew, and from there on from block to block
+#: (domain/blocks.py).
+_BLOCK = f"""
+WITH RECURSIVE back (at) AS (
+    SELECT (SELECT created_at FROM requests WHERE created_at <= :last AND {_COUNTS}
+        ORDER BY created_at DESC LIMIT 1)
+    UNION ALL
+    SELECT (SELECT created_at FROM requests
+        WHERE created_at >= back.at - 18000000 AND created_at < back.at AND {_COUNTS}
+        ORDER BY created_at LIMIT 1)
+    FROM back WHERE back.at IS NOT NULL
+), block (at) AS (
+    SELECT min(at) FROM back
+    UNION ALL
+    SELECT (SELECT created_at FROM requests
+        WHERE created_at >= block.at / 3600000 * 3600000 + 18000000 AND created_at <= :last
+            AND {_COUNTS}
+        ORDER BY created_at LIMIT 1)
+    FROM block WHERE block.at IS NOT NULL
+)
+SELECT max(at) FROM block
+"""  # noqa: S608  # texts of ours only
 _KNOWN = "SELECT sum(cost_nusd), sum(unknown_attempts), sum(attempts) FROM"
 _TODAY = f"{_KNOWN} rollup_day WHERE day = ?"
 _BEGAN = "SELECT min(first_at) FROM sessions WHERE id = ? OR (parent = ? AND parent <> '')"
@@ -47,6 +71,13 @@ def hours(db: Connection, first_ms: int, last_ms: int, agent: str = "") -> list[
     values = {"first": first_ms, "last": last_ms, "agent": agent, "within": f"{agent}:%"}
     uses: Iterable[Any] = db.execute(_HOURS, values)
     return [tuple(row) for row in uses]
+
+
+def block_began(db: Connection, last_ms: int, agent: str = "") -> int | None:
+    """The first call of the last block of five hours that began until then, ms UTC."""
+    values = {"last": last_ms, "agent": agent, "within": f"{agent}:%"}
+    began: int | None = db.execute(_BLOCK, values).fetchone()[0]
+    return began
 
 
 class Figures:
@@ -76,8 +107,10 @@ class Figures:
         cost, unknown, tries = self._db.execute(sql, values).fetchone()
         return cost or 0, unknown or 0, tries or 0
 
-    def hours(self, agent: str, first_ms: int, last_ms: int) -> list[HourUse]:
-        return hours(self._db, first_ms, last_ms, agent)
+    def block(self, agent: str, last_ms: int) -> list[HourUse]:
+        """Use in the last block of five hours, by hour and model."""
+        began = block_began(self._db, last_ms, agent)
+        return [] if began is None else hours(self._db, began, last_ms, agent)
 
     def window(self, model: str) -> int | None:
         """The context window of a model, tokens."""

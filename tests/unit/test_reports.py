@@ -1,5 +1,6 @@
 """Usage, costs and savings from a ledger that was written the usual way (C2, C4, C5)."""
 
+import random
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -187,6 +188,28 @@ def test_rows_by_model_keep_failures_with_who_failed(fleet: Fleet) -> None:
     assert report.total.totals.success == 1.0
     assert rows[DEAR].p50_ms == pytest.approx(4000, rel=0.1)
     assert rows[CHEAP].p95_ms == pytest.approx(1000, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_last_block_is_found_from_call_to_call_as_all_are_made(fleet: Fleet, seed: int) -> None:
+    rng = random.Random(seed)
+    at, end = NOW - timedelta(hours=60), NOW
+    while at < end:
+        fleet.call(10, at=at, model=rng.choice((CHEAP, DEAR)))
+        # The whole gap, too: a call at the very end of a block begins the next.
+        at += timedelta(minutes=rng.choice((2, 40, 90, 200, 299, 300, 301, 420)))
+    usage = fleet.usage()
+    blocks = usage.blocks()
+    assert len(blocks) > 3
+    for moment in [end - timedelta(minutes=rng.randint(0, 3600)) for _ in range(8)]:
+        until = int(moment.timestamp() * 1000)
+        made = [block for block in blocks if block.first_at <= until]
+        began = made[-1].first_at if made else None
+        assert fleet.reports.block_began(until) == began
+        # From then on they are the same as from the first.
+        some, all_left = usage.blocks("", until), [b for b in blocks if b.end_at > until]
+        assert [vars(block) for block in some] == [vars(block) for block in all_left]
+    assert fleet.reports.block_began(int(NOW.timestamp() * 1000), "nobody") is None
 
 
 @pytest.mark.parametrize("by", ["role", "task", "source", "agent", "org", "key", "provider"])

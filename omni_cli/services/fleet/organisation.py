@@ -634,6 +634,9 @@ class OrgReports:
     def hours(self, first_ms: int, last_ms: int, agent: str = "") -> list[HourUse]:  # noqa: ARG002  # the port's
         raise UsageError("use by the hour is not counted by organisation")
 
+    def block_began(self, last_ms: int, agent: str = "") -> int | None:  # noqa: ARG002  # the port's
+        raise UsageError("use by the hour is not counted by organisation")
+
     def hourly_by(self, first: int, last: int, by: str) -> dict[tuple[int, str], Totals]:  # noqa: ARG002  # the port's
         raise UsageError("use by the hour is not counted by organisation")
 

@@ -25,13 +25,11 @@ if TYPE_CHECKING:
 
         def today(self) -> tuple[int, int, int]: ...
         def session(self, name: str) -> tuple[int, int, int]: ...
-        def hours(self, agent: str, first_ms: int, last_ms: int) -> list[HourUse]: ...
+        def block(self, agent: str, last_ms: int) -> list[HourUse]: ...
         def window(self, model: str) -> int | None: ...
 
 
 AGENT = "claude-code"
-#: As far back as blocks are looked at: an idle time of five hours sets them anew.
-_BACK_MS = 4 * 86_400_000
 _NUSD = 1_000_000_000
 
 
@@ -56,7 +54,7 @@ class Status:
         model = _object(given.get("model"))
         name = _text(model.get("id"))
         tokens, window = _context(given)
-        blocks = blocks_of(figures.hours(AGENT, now - _BACK_MS, now + BLOCK_MS))
+        blocks = blocks_of(figures.block(AGENT, now + BLOCK_MS))
         block = blocks[-1] if blocks and blocks[-1].active(now) else None
         burn = None if block is None else block.burn(now)
         self.model = _text(model.get("display_name")) or name

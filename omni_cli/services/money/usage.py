@@ -221,9 +221,12 @@ class UsageService(Struct, kw_only=True, eq=False):
         return replace(query, from_date=start.isoformat(), to_date=after)
 
     def blocks(self, agent: str = "", since_ms: int = 0) -> list[Block]:
-        """Blocks of five hours of an agent with its sub-agents, or of everything; oldest first."""
-        now = int(self.clock() * 1000)
-        return blocks_of(self.reports.hours(since_ms, now + BLOCK_MS, agent))
+        """Blocks of five hours of an agent with its sub-agents, or of everything, that had not
+        ended by ``since_ms``; oldest first."""
+        began = self.reports.block_began(since_ms, agent) if since_ms else None
+        last = int(self.clock() * 1000) + BLOCK_MS
+        blocks = blocks_of(self.reports.hours(since_ms if began is None else began, last, agent))
+        return [block for block in blocks if block.end_at > since_ms]
 
     def _rows(
         self,
