@@ -99,15 +99,15 @@ class Opening(Struct):
     def attempt(self) -> NewAttempt:
         """The attempt that it began, as the ledger knows it."""
         return NewAttempt(
-            self.request.id,
-            self.n,
-            self.model,
-            self.provider,
-            self.started_at,
-            self.input_estimate,
-            self.price_id,
-            self.held_nusd,
-            self.output_bound,
+            request=self.request.id,
+            n=self.n,
+            model=self.model,
+            provider=self.provider,
+            started_at=self.started_at,
+            input_estimate=self.input_estimate,
+            price=self.price_id,
+            reserve_nusd=self.held_nusd,
+            output_bound=self.output_bound,
             waited_ms=self.waited_ms,
         )
 

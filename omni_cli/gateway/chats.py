@@ -283,21 +283,21 @@ class Chats:
     ) -> NewRequest:
         task = plan.task
         return NewRequest(
-            ident,
-            self._now_ms(),
-            "gateway",
-            self._commits.owner,
-            who.org,
-            who.key,
-            plan.role,
-            options.agent or "",
-            options.task_type or "" if task is None else task.task_type,
-            "" if task is None else task.complexity,
-            None if task is None else task.difficulty,
-            plan.conversation,
-            plan.chain,
-            session.id,
-            session.project,
+            id=ident,
+            created_at=self._now_ms(),
+            source="gateway",
+            owner=self._commits.owner,
+            org=who.org,
+            key=who.key,
+            role=plan.role,
+            agent=options.agent or "",
+            task=options.task_type or "" if task is None else task.task_type,
+            complexity="" if task is None else task.complexity,
+            difficulty=None if task is None else task.difficulty,
+            conversation=plan.conversation,
+            chain=plan.chain,
+            session=session.id,
+            project=session.project,
         )
 
 

@@ -163,7 +163,14 @@ class BatchStore:
 
     def _new(self, batch: Batch, role: str) -> NewRequest:
         return NewRequest(
-            batch.id, batch.created_at, "gateway", "", batch.org, batch.key, role, batch.agent
+            id=batch.id,
+            created_at=batch.created_at,
+            source="gateway",
+            owner="",
+            org=batch.org,
+            key=batch.key,
+            role=role,
+            agent=batch.agent,
         )
 
     def never_made(self, batch: int) -> bool:

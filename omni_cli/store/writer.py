@@ -267,7 +267,13 @@ class Writer:
         unsent = AttemptEnd("unsent", now, cost_nusd=0)
         self._ledger.end_attempt(ident, opening.n, unsent, priced=None)
         if opening.n == 1:
-            end = RequestEnd("failed", now, opening.model, opening.provider, error_code="store")
+            end = RequestEnd(
+                "failed",
+                now,
+                model=opening.model,
+                provider=opening.provider,
+                error_code="store",
+            )
             self._ledger.end_request(ident, end)
 
     def patient(self, wait_ms: int) -> None:

@@ -270,3 +270,18 @@ def test_the_store_imports_in_no_circle() -> None:
         for path in (PACKAGE / "store").glob("*.py")
     }
     TopologicalSorter(graph).prepare()
+
+
+def test_a_value_of_the_ledger_is_made_by_names() -> None:
+    """A new field, wherever it stands, moves no value into another column."""
+    kinds = {k.__name__ for k in (NewRequest, NewAttempt, AttemptEnd, RequestEnd)}
+    found = [
+        f"{path.relative_to(PACKAGE)}:{call.lineno}"
+        for path in PACKAGE.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in kinds
+        and len(call.args) > 2  # what every one of a kind begins with
+    ]
+    assert not found

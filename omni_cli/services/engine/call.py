@@ -467,15 +467,15 @@ def request_end(
     model, provider = ("", "") if last is None else (last.model.id, last.provider.slug)
     first = progress.first_token_at
     return RequestEnd(
-        state,
-        now_ms,
-        model,
-        provider,
-        premium[0],
-        premium[1],
-        now_ms - created_ms,
-        None if first is None else first - created_ms,
-        progress.finish_reason,
-        None if error is None else error.code,
-        None if error is None else error.message[:_MESSAGE_CHARS],
+        state=state,
+        settled_at=now_ms,
+        model=model,
+        provider=provider,
+        premium_model=premium[0],
+        premium_cost_nusd=premium[1],
+        latency_ms=now_ms - created_ms,
+        ttft_ms=None if first is None else first - created_ms,
+        finish_reason=progress.finish_reason,
+        error_code=None if error is None else error.code,
+        error_message=None if error is None else error.message[:_MESSAGE_CHARS],
     )

@@ -303,19 +303,19 @@ class Reading:
             most = self._uncounted_nusd(price)
             unseen = most is not None
         end = AttemptEnd(
-            state,
-            ended,
-            usage or Usage(),
-            self._first_at,
-            self.folder.received_chars,
-            cost,
-            input_cost(usage, price) if usage and cost else cost,
-            error.status if isinstance(error, ProviderError) else None,
-            self.folder.response_id or self.response_id,
-            code,
-            message[:_MESSAGE_CHARS] if code else None,
-            unseen,
-            most,
+            state=state,
+            ended_at=ended,
+            usage=usage or Usage(),
+            first_at=self._first_at,
+            received_chars=self.folder.received_chars,
+            cost_nusd=cost,
+            input_cost_nusd=input_cost(usage, price) if usage and cost else cost,
+            http_status=error.status if isinstance(error, ProviderError) else None,
+            provider_request_id=self.folder.response_id or self.response_id,
+            error_code=code,
+            error_message=message[:_MESSAGE_CHARS] if code else None,
+            unseen=unseen,
+            most_nusd=most,
         )
         charged = self._ledger.end_attempt(
             self.opening.request.id,
