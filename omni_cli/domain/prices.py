@@ -36,7 +36,7 @@ N_INPUT_KINDS = len(INPUT_KINDS)
 TEXT_KINDS = ("input", "cached", "cache_write", "cache_write_1h", "output", "reasoning")
 _TEXT = [KINDS.index(kind) for kind in TEXT_KINDS]
 #: Kinds that lend their rate to a kind without one; of several, the dearest lends.
-_PARENTS: Mapping[str, tuple[str, ...]] = {
+PARENTS: Mapping[str, tuple[str, ...]] = {
     "cached": ("input",),
     "cache_write": ("input",),
     "cache_write_1h": ("cache_write",),
@@ -182,9 +182,9 @@ def _resolve(rates: Mapping[str, Rate | None], above: int, shift: int) -> tuple[
     for kind in KINDS:
         rate = rates[kind]
         if rate is None:
-            lent = [found[p] for p in _PARENTS.get(kind, ())]
+            lent = [found[p] for p in PARENTS.get(kind, ())]
             # Of a cached audio token's two parents, one that only inherits says nothing.
-            own = [found[p] for p in _PARENTS.get(kind, ()) if rates[p] is not None]
+            own = [found[p] for p in PARENTS.get(kind, ()) if rates[p] is not None]
             found[kind] = max((r for r in own or lent if r is not None), default=None)
             continue
         dollars = rate.base

@@ -5,11 +5,30 @@ from fractions import Fraction
 
 import pytest
 
-from omni_cli.domain.chat import Usage
+from omni_cli.domain.chat import TOKEN_FIELDS, Usage
 from omni_cli.domain.errors import UnknownPrice
 from omni_cli.domain.money import format_usd, nusd_to_usd, usd_string, usd_to_nusd
-from omni_cli.domain.prices import Price, Rate, Tier, price_from_json, price_on, price_to_json
-from omni_cli.domain.pricing import blended, cost_nusd, price_lines, worst_case_nusd
+from omni_cli.domain.prices import (
+    INPUT_KINDS,
+    KINDS,
+    PARENTS,
+    Price,
+    Rate,
+    Tier,
+    price_from_json,
+    price_on,
+    price_to_json,
+)
+from omni_cli.domain.pricing import (
+    blended,
+    cost_nusd,
+    costs_nusd,
+    input_cost_nusd,
+    price_lines,
+    worst_case_nusd,
+)
+from omni_cli.domain.record import replace
+from omni_cli.services.fleet.fleet_file import PriceTable
 
 # Anthropic's published rates for Claude Sonnet 4, long-context tiers left out.
 SONNET = Price(
@@ -344,3 +363,25 @@ def test_fleet_spec_usage_examples() -> None:
     sonnet = cost_nusd(Usage(input_tokens=245_000, output_tokens=180_000), SONNET)
     assert usd_string(sonnet) == "3.435"
     assert sum(map(usd_to_nusd, ("2.50", "1.20", "0.67"))) == usd_to_nusd("4.37")
+
+
+def test_every_kind_of_token_has_a_rate_that_a_fleet_file_can_say() -> None:
+    assert {f"{kind}_tokens" for kind in KINDS} == set(TOKEN_FIELDS)
+    assert set(KINDS) <= set(Price.__struct_fields__)
+    assert set(KINDS) <= set(PriceTable.model_fields)
+
+
+def _whole(kind: str) -> set[str]:
+    """The kinds whose counts include it, and itself."""
+    return {kind}.union(*(_whole(parent) for parent in PARENTS.get(kind, ())))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_of_every_kind_are_charged_at_its_own_rate(kind: str) -> None:
+    rates = {name: Rate(Decimal(place + 2)) for place, name in enumerate(KINDS)}
+    price = replace(Price("priced"), **rates)
+    usage = Usage(**{f"{name}_tokens": 7 for name in _whole(kind)})
+    wanted = 7 * 1_000 * int(rates[kind].base)
+    assert cost_nusd(usage, price) == costs_nusd(usage, price)[0] == wanted
+    assert (input_cost_nusd(usage, price) == wanted) == (kind in INPUT_KINDS)
+    assert [line.tokens for line in price_lines(usage, price) if line.tokens] == [7]
