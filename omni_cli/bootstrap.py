@@ -249,7 +249,7 @@ class App:
     def _seed(self, store: _store.port.Store) -> None:
         if not is_in(store):
             models = _store.models.ModelStore(store)
-            notes = {_store.rollups.ZONE_KEY: self.zone}
+            notes = {_store.port.ZONE_KEY: self.zone}
             _catalog.update.bring(store, models, now_ms=self.now_ms(), notes=notes)
 
     @cached_property

@@ -7,9 +7,9 @@ text were tried and made the estimate worse.) Hashing is CRC-32 into 2**15 bucke
 """
 
 import re
+from binascii import crc32
 from collections.abc import Iterator
 from itertools import pairwise
-from zlib import crc32
 
 from msgspec import Struct
 

@@ -1,8 +1,8 @@
 """Where providers' APIs are: as the environment says, as stored, and what is omni itself."""
 
 import json
+import urllib.parse
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.hosts import is_base_url, is_loopback
@@ -94,7 +94,7 @@ class Addresses:
     def _was_served(self, url: str) -> bool:
         """Whether ``omni serve`` has listened there, as far as this store knows."""
         try:
-            parts = urlsplit(url)
+            parts = urllib.parse.urlsplit(url)
             port = parts.port
         except ValueError:
             return False

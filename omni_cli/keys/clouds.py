@@ -5,9 +5,9 @@ Credentials works"; Azure Identity, "Environment variables".
 """
 
 import configparser
+import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -159,7 +159,7 @@ class CloudKeys(Struct, frozen=True):
 
 def _is_theirs(base_url: str) -> bool:
     """Whether an address is the vendor's, or this machine's."""
-    host = urlsplit(base_url).hostname or ""
+    host = urllib.parse.urlsplit(base_url).hostname or ""
     return f".{host}".endswith(_HOSTS) or is_loopback(host)
 
 

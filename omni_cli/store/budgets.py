@@ -1,21 +1,24 @@
 """Budgets and their periods, kept inside the ledger's own transactions (see leases.py)."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import Struct
 
-from omni_cli.domain.batch import LeaseKey
 from omni_cli.domain.budgets import Budget, BudgetStatus
-from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import local_day, previous, window, zone_of
 from omni_cli.domain.record import replace
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Connection, Row, Table
-from omni_cli.store.rollups import ZONE_KEY
+from omni_cli.store.port import ZONE_KEY, Connection, Row, Table
+
+if TYPE_CHECKING:
+    from omni_cli.domain.batch import LeaseKey
+    from omni_cli.domain.ledger import RequestRow
 
 _SETTINGS = (
     "alerts_percent",
@@ -385,13 +388,13 @@ class BudgetStore(Table):
                 self._store.db.execute(_BEGIN, (budget.id, *period[:5]))
         return _status(budget, period, at_ms)
 
-    def _period(self, budget: Budget, at_ms: int) -> "_Period | None":
+    def _period(self, budget: Budget, at_ms: int) -> _Period | None:
         row = self._store.db.execute(
             f"{_PERIOD} AND start_at <= ? AND end_at > ?", (budget.id, at_ms, at_ms)
         ).fetchone()
         return None if row is None else tuple(row)
 
-    def _new_period(self, budget: Budget, at_ms: int) -> "_Period":
+    def _new_period(self, budget: Budget, at_ms: int) -> _Period:
         """A period that has no row yet, as the ledger tells of it."""
         db = self._store.db
         start, end = window(budget.rule, at_ms)

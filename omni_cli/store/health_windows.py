@@ -12,8 +12,7 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow
 from omni_cli.domain.periods import HOUR_MS, local_day
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Row, Table, read
-from omni_cli.store.rollups import ZONE_KEY
+from omni_cli.store.port import ZONE_KEY, Row, Table, read
 from omni_cli.store.slots import slot_use
 
 #: Most attempts that one look reads; a busy gateway's window is then shorter.

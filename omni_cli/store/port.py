@@ -35,6 +35,8 @@ SCHEMA_VERSION = 29
 #: Added to that number in a store that is being moved, or was (store/move.py): no omni opens it.
 SEALED = 1_000_000
 MOVE_KEY = "move"
+#: The zone that days are counted in.
+ZONE_KEY = "zone"
 
 #: In this order locks are taken: whoever has one may only ask for later ones, so that no two
 #: transactions ever wait for each other.

@@ -29,7 +29,7 @@ from omni_cli.domain.ledger import (
 )
 from omni_cli.domain.periods import HOUR_MS, local_day
 from omni_cli.repositories import Lock
-from omni_cli.store.port import Connection, Table, among
+from omni_cli.store.port import ZONE_KEY, Connection, Table, among
 from omni_cli.store.rows import getter
 from omni_cli.store.schema import (
     BASELINE,
@@ -42,7 +42,6 @@ from omni_cli.store.schema import (
     Rollup,
 )
 
-ZONE_KEY = "zone"
 REBUILD_KEY = "rollup_rebuild"
 _QUARTER_MS = HOUR_MS // 4
 _LAST_ID = (1 << 63) - 1

@@ -14,8 +14,9 @@ from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEn
 from omni_cli.domain.periods import local_day
 from omni_cli.store.connection import SqliteStore
 from omni_cli.store.ledger import LedgerStore
+from omni_cli.store.port import ZONE_KEY
 from omni_cli.store.rebuild import RollupRebuild
-from omni_cli.store.rollups import ZONE_KEY, RollupStore
+from omni_cli.store.rollups import RollupStore
 from tests.beginning import begin
 
 #: Kathmandu is 5 h 45 min ahead; Berlin and New York shift their clocks in the span below, and

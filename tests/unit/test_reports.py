@@ -23,9 +23,10 @@ from omni_cli.services.money.savings import SavingsService
 from omni_cli.services.money.usage import UsageQuery, UsageService
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.ledger import LedgerStore
+from omni_cli.store.port import ZONE_KEY
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.reports import ReportStore
-from omni_cli.store.rollups import ZONE_KEY, RollupStore
+from omni_cli.store.rollups import RollupStore
 from tests.beginning import begin
 from tests.engine import on_a_file, open_store
 

@@ -31,7 +31,6 @@ from omni_cli.domain.record import replace
 from omni_cli.domain.words import meant
 from omni_cli.services.fleet.browse import Filters, Listed
 from omni_cli.services.fleet.describe import model_document, price_document, uses_document
-from omni_cli.services.fleet.fleet import uses_of
 from omni_cli.services.money.prices import utc_day
 
 if TYPE_CHECKING:  # lists, the common case, change nothing
@@ -210,6 +209,8 @@ def _check_providers(named: Iterable[str], known: Iterable[str]) -> None:
 @app.command()
 def show(model: Known, as_json: JsonFlag = False) -> None:
     """Everything about one model: prices with source and date, scores, who uses it."""
+    from omni_cli.services.fleet.fleet import uses_of
+
     with omni() as omni_app:
         row = omni_app.browser.listed(omni_app.fleet.model(model))
         uses = uses_of(omni_app.assignments, row.model.id)

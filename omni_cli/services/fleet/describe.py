@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from omni_cli.domain.budgets import Budget
 from omni_cli.domain.document import document
 from omni_cli.domain.models import Chain, ModelInfo, Provider, Role, Rule
 from omni_cli.domain.periods import iso
 from omni_cli.domain.prices import KINDS, Price, price_to_json
 from omni_cli.domain.record import asdict
-from omni_cli.repositories import Assignments, Budgets, Models, Providers
-from omni_cli.services.money.budget_document import budget_name, budget_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from omni_cli.domain.budgets import Budget
     from omni_cli.records import AuditEntry, Revision, StoredPrice
+    from omni_cli.repositories import Assignments, Budgets, Models, Providers
     from omni_cli.services.fleet.browse import Listed
     from omni_cli.services.fleet.connection_test import TestResult
     from omni_cli.services.judge.health_report import FleetHealth
@@ -257,6 +256,8 @@ def fleet_tables(
     budgets: Iterable[Budget],
 ) -> dict[str, Any]:
     """As ``fleet_document`` has it. ``touched``: the fields of each model that the user set."""
+    from omni_cli.services.money.budget_document import budget_name, budget_table
+
     described = {
         model.id: _model(model, touched.get(model.id, frozenset()), prices.get(model.id))
         for model in models
