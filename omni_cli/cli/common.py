@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -17,6 +17,7 @@ from omni_cli.bootstrap import App
 from omni_cli.cli.lazy import ORG
 from omni_cli.cli.render import note, paint
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
+from omni_cli.domain.money import figure
 from omni_cli.domain.words import meant
 
 if TYPE_CHECKING:
@@ -93,11 +94,8 @@ def money(text: str | None, option: str) -> Decimal | None:
     """US dollars from an option. Raises UsageError unless it is a number of 0 or more."""
     if text is None:
         return None
-    try:
-        amount = Decimal(text.removeprefix("$"))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
+    amount = figure(text)
+    if amount is None or amount < 0:
         raise UsageError(f"{option} takes US dollars such as 0.05, not {text!r}")
     return amount
 

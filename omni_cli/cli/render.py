@@ -112,6 +112,15 @@ def number(value: int | None) -> str:
     return "unknown" if value is None else f"{value:,}"
 
 
+def size(count: int) -> str:
+    """Bytes: "1.2 MB"."""
+    amount, units = float(count), iter(("B", "KB", "MB", "GB", "TB"))
+    unit = next(units)
+    while amount >= 1000 and unit != "TB":
+        amount, unit = amount / 1000, next(units)
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
 def milliseconds(value: float | None) -> str:
     if value is None:
         return "-"

@@ -17,6 +17,20 @@ _CENTS = 2
 _SIGNIFICANT = 2
 
 
+def figure(value: object) -> Decimal | None:
+    """A number, or text that is one ("$0.05", too), exactly; None for anything else, and for what
+    is not finite."""
+    from decimal import Decimal
+
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        return None
+    try:
+        number = Decimal(str(value).removeprefix("$"))
+    except (ArithmeticError, ValueError):  # a ValueError: more digits than text may have
+        return None
+    return number if number.is_finite() else None
+
+
 def usd_to_nusd(amount: Decimal | str) -> int:
     """Nano-dollars of a dollar amount, rounded half to even.
 

@@ -5,7 +5,7 @@ is measured, such as ``usage``, may stand in a body that was read before, and is
 Imported at the first such body, in a thread: pydantic takes longer to import than a request.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import CALL_SETTINGS, AuthMethod, ModelStatus, ModelType
+from omni_cli.domain.money import figure
 from omni_cli.domain.quality import OutcomeKind
 from omni_cli.domain.scoring import KINDS
 from omni_cli.plugins import plugins
@@ -36,12 +37,10 @@ def _scorers() -> list[str]:
 
 def _dollars(value: object) -> object:
     """ "$0.003" is 0.003. Raises ValueError for what is no amount."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+    amount = figure(value.replace(",", "") if isinstance(value, str) else value)
+    if amount is None:
         raise ValueError("no amount")
-    try:
-        return Decimal(str(value).removeprefix("$").replace(",", ""))
-    except InvalidOperation:
-        raise ValueError("no amount") from None
+    return amount
 
 
 _AMOUNT = 'a number of 0 or more, or the same in quotes ("2.5")'

@@ -1,12 +1,11 @@
 """What a caller says about its request besides its messages: headers, or fields of our own API."""
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.models import BADGES
-from omni_cli.domain.money import usd_to_nusd
+from omni_cli.domain.money import figure, usd_to_nusd
 from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import COMPLEXITIES, LATENCY_PREFS, PRIORITIES, TASK_TYPES
 from omni_cli.services.engine.routing import RouteOptions
@@ -88,10 +87,7 @@ def with_options(options: RouteOptions, given: Mapping[str, Any]) -> RouteOption
 
 def _money(value: object) -> int:
     """Nano-dollars of US dollars as a number or decimal text. Raises UsageError."""
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount < 10**9:
+    amount = figure(value)
+    if amount is None or not 0 <= amount < 10**9:
         raise UsageError(f"max_cost takes US dollars such as 0.05, not {value!r}")
     return usd_to_nusd(amount)

@@ -104,13 +104,7 @@ class ReportStore(Table):
         self, first: int, last: int, filters: Mapping[str, str] | None = None
     ) -> dict[int, Totals]:
         """Sums by day; days without usage are left out."""
-        rollup = _rollup_of((), filters or {})
-        where, values = _where(first, last, filters, rollup)
-        rows = self._store.db.execute(
-            f"SELECT day, {_SUMS} FROM {rollup.table} WHERE {where} GROUP BY day",  # noqa: S608  # names of ours only
-            values,
-        )
-        return {row["day"]: Totals(*row[1:]) for row in rows}
+        return {day: sums for (day, _), sums in self.daily_by(first, last, (), filters).items()}
 
     def latencies(
         self,

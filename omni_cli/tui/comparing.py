@@ -4,7 +4,6 @@ import contextlib
 import textwrap
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.money import NUSD_PER_USD, format_usd, usd_to_nusd
+from omni_cli.domain.money import NUSD_PER_USD, figure, format_usd, usd_to_nusd
 from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.words import counted, percent
 from omni_cli.records import ComparisonRow
@@ -77,11 +76,8 @@ class Draft(Struct, frozen=True):
         """Raises UsageError."""
         if not self.max_cost:
             return None
-        try:
-            value = Decimal(self.max_cost.removeprefix("$"))
-        except InvalidOperation:
-            value = Decimal("NaN")
-        if not value.is_finite() or value <= 0:
+        value = figure(self.max_cost)
+        if value is None or value <= 0:
             raise UsageError(f"the most it may cost is an amount above 0, not {self.max_cost!r}")
         return usd_to_nusd(value)
 

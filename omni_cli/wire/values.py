@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Literal
 
 from omni_cli.domain.chat import MediaPart, Message, ToolCall
 from omni_cli.domain.errors import BadRequest, Malformed
+from omni_cli.domain.money import figure
 from omni_cli.ports import Endpoint, Framing, HttpCall
 
 JsonObject = dict[str, Any]
@@ -56,13 +57,8 @@ def as_limit(value: object) -> int | None:
 
 def usd_to_nusd(value: object) -> int | None:
     """Nano-dollars of an amount in US dollars (number or decimal text); None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    if not amount.is_finite() or not 0 <= amount < 1_000_000:
+    amount = figure(value)
+    if amount is None or not 0 <= amount < 1_000_000:
         return None
     return int((amount * _NANO).to_integral_value())
 

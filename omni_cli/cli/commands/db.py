@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from omni_cli.cli.common import DryRun, JsonFlag, omni
-from omni_cli.cli.render import emit_json, moment, note, out, paint, progress
+from omni_cli.cli.render import emit_json, moment, note, out, paint, progress, size
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
@@ -40,8 +40,8 @@ def stats(as_json: JsonFlag = False) -> None:
         )
         return
     out(f"store     {found.path}, schema {found.schema}")
-    free = f", {_bytes(found.free_bytes)} free inside" if found.free_bytes else ""
-    out(f"size      {_bytes(found.size_bytes)}{free}, log {_bytes(found.wal_bytes)}")
+    free = f", {size(found.free_bytes)} free inside" if found.free_bytes else ""
+    out(f"size      {size(found.size_bytes)}{free}, log {size(found.wal_bytes)}")
     if each is not None:
         out(f"requests  {requests:,}, {each:,} bytes each with all that belongs to them")
         out(f"from      {moment(found.oldest_ms, zone)} to {moment(found.newest_ms, zone)} {zone}")
@@ -204,7 +204,7 @@ def vacuum() -> None:
     """Give free pages back to the disk."""
     with omni() as omni_app:
         before, after = omni_app.maintenance.vacuum()
-    out(f"{_bytes(before)} before, {_bytes(after)} after")
+    out(f"{size(before)} before, {size(after)} after")
 
 
 @app.command()
@@ -242,13 +242,4 @@ def _show(facts: BackupFacts, zone: str, word: str, path: Path, *, as_json: bool
         )
         return
     newest = f", the newest of {moment(facts.newest_ms, zone)}" if facts.newest_ms else ""
-    out(f"{word} {path}: {_bytes(facts.size_bytes)}, {counted(facts.requests, 'request')}{newest}")
-
-
-def _bytes(size: int) -> str:
-    amount = float(size)
-    for unit in ("B", "KB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return str(size)
+    out(f"{word} {path}: {size(facts.size_bytes)}, {counted(facts.requests, 'request')}{newest}")

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import Apply, DryRun, JsonFlag, omni, pairs
-from omni_cli.cli.render import emit_json, moment, note, number, out, paint, progress
+from omni_cli.cli.render import emit_json, moment, note, number, out, paint, progress, size
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.money import format_usd
@@ -194,7 +194,7 @@ def _show_found(readings: list[Reading], zone: str) -> None:
                 reading.found.importer.title,
                 ", ".join(map(str, reading.found.places)),
                 f"{reading.files:,}",
-                _size(reading.marks.bytes),
+                size(reading.marks.bytes),
                 "-" if reading.found.read_at is None else moment(reading.found.read_at, zone),
                 number(reading.plan.added.calls),
                 _cells(reading.plan.added)[-2] if reading.plan.new else "-",
@@ -202,15 +202,6 @@ def _show_found(readings: list[Reading], zone: str) -> None:
             for reading in readings
         ],
     )
-
-
-def _size(count: int) -> str:
-    amount = float(count)
-    for unit in ("B", "KB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} GB"
 
 
 def _importer(source: str) -> Importer:

@@ -15,7 +15,7 @@ from omni_cli.domain.document import document
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.words import counted
-from omni_cli.services.judge.alerts import Alert, Chore, Watch, budget_alerts
+from omni_cli.services.judge.alerts import Alert, Chore, Watch, budget_alerts, every
 from omni_cli.services.judge.health_report import CHECK_S, FleetHealth, health_document
 from omni_cli.services.judge.shadow import shadow_alerts
 
@@ -164,11 +164,8 @@ def _discovery(omni_app: App, every_s: float) -> Chore:
 
 def _experiments(omni_app: App) -> Chore:
     """A/B tests end by themselves also while nobody asks the role."""
-    looked_at = time.monotonic() - _EXPERIMENTS_S
 
     def run() -> list[Alert]:
-        nonlocal looked_at
-        looked_at = time.monotonic()
         return [
             Alert(
                 f"ab:{test.id}", "info", f"A/B test of role {test.role} {test.state}", test.reason
@@ -176,62 +173,45 @@ def _experiments(omni_app: App) -> Chore:
             for test in omni_app.abtests.evaluate_all()
         ]
 
-    return Chore("ab", lambda: looked_at + _EXPERIMENTS_S - time.monotonic(), run)
+    return every("ab", _EXPERIMENTS_S, run)
 
 
 def _shadows(omni_app: App) -> Chore:
     """Challengers answer what was asked meanwhile, a few requests at a time."""
-    looked_at = time.monotonic() - _SHADOWS_S
-
-    def run() -> list[Alert]:
-        nonlocal looked_at
-        found = shadow_alerts(omni_app.shadow, most=_SHADOWED)
-        looked_at = time.monotonic()
-        return found
-
-    return Chore("shadow", lambda: looked_at + _SHADOWS_S - time.monotonic(), run)
+    return every("shadow", _SHADOWS_S, lambda: shadow_alerts(omni_app.shadow, most=_SHADOWED))
 
 
 def _logs(omni_app: App) -> Chore:
     """Logs of agents that were imported before go on being read."""
-    looked_at = time.monotonic() - _LOGS_S
 
     def run() -> list[Alert]:
-        nonlocal looked_at
-        looked_at = time.monotonic()
         omni_app.logs.follow()
         return []
 
-    return Chore("logs", lambda: looked_at + _LOGS_S - time.monotonic(), run)
+    return every("logs", _LOGS_S, run)
 
 
 def _retention(omni_app: App) -> Chore:
     """Old requests go, once a day whoever does it."""
-    looked_at = time.monotonic() - _RETENTION_S
 
     def run() -> list[Alert]:
-        nonlocal looked_at
-        looked_at = time.monotonic()
         done = omni_app.maintenance.retain()
         if done is None or not done.removed:
             return []
         text = f"{counted(done.removed, 'request')} from before {moment(done.before_ms, 'UTC')} UTC"
         return [Alert("retention", "info", "old requests were removed", text)]
 
-    return Chore("retention", lambda: looked_at + _RETENTION_S - time.monotonic(), run)
+    return every("retention", _RETENTION_S, run)
 
 
 def _often(omni_app: App) -> Chore:
     """Budgets' thresholds and stops, whoever spends; the deploy under way; models that change."""
-    looked_at = time.monotonic() - _OFTEN_S
 
     def run() -> list[Alert]:
-        nonlocal looked_at
-        looked_at = time.monotonic()
         money = budget_alerts(omni_app.budget_admin.statuses())
         return [*money, *omni_app.deploys.check(), *omni_app.drift.alerts()]
 
-    return Chore("budgets and deploys", lambda: looked_at + _OFTEN_S - time.monotonic(), run)
+    return every("budgets and deploys", _OFTEN_S, run)
 
 
 def _service(omni_app: App, options: list[str], *, remove: bool) -> None:

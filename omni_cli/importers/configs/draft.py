@@ -7,7 +7,6 @@ A key is a reference (a variable's name) or a literal, which never gets into the
 import copy
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from omni_cli.domain.clouds import ADDRESSES
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.hosts import base_url_in, default_slots, is_base_url
 from omni_cli.domain.models import Provider, fold_alias
+from omni_cli.domain.money import figure
 from omni_cli.domain.secrets import Secret
 from omni_cli.domain.vendor_env import KEY_ENVS
 from omni_cli.services.fleet.fleet_checks import (
@@ -353,15 +353,10 @@ class Draft:
 
 def decimal(value: object, per: int = 1) -> str | None:
     """A figure as a fleet file writes an amount; None where it is none of 0 or more."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    amount = figure(value)
+    if amount is None or amount < 0:
         return None
-    try:
-        amount = Decimal(str(value)) * per
-    except ArithmeticError:
-        return None
-    if not amount.is_finite() or amount < 0:
-        return None
-    text = format(amount, "f")
+    text = format(amount * per, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

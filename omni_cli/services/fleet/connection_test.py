@@ -2,7 +2,6 @@
 a tiny real call to a model, only on request, capped, in the ledger (D1)."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
@@ -27,7 +26,7 @@ from omni_cli.services.engine.chat import ChatService
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Names, Selector
 from omni_cli.services.fleet.listing import Lister, Listing
-from omni_cli.services.judge.alerts import Alert, Chore
+from omni_cli.services.judge.alerts import Alert, Chore, every
 from omni_cli.services.judge.health_report import CheckRecorder, check_of
 
 #: At most one test of a provider in this time, whatever process asks, seconds.
@@ -247,13 +246,8 @@ class Prober(Struct, kw_only=True, eq=False):
 
 def probe_chore(prober: Prober, models: list[str], every_s: float) -> Chore:
     """Probes on a schedule. When the day's cap is reached, one alert says so."""
-    last: list[float] = []
-
-    def due_s() -> float:
-        return every_s - (time.monotonic() - last[-1]) if last else 0.0
 
     def run() -> list[Alert]:
-        last[:] = [time.monotonic()]
         alerts = []
         for name in models:
             try:
@@ -269,4 +263,4 @@ def probe_chore(prober: Prober, models: list[str], every_s: float) -> Chore:
                 alerts.append(Alert(f"probe:{name}", "error", f"{name} does not answer", text))
         return alerts
 
-    return Chore("probe", due_s, run)
+    return every("probe", every_s, run)

@@ -309,6 +309,20 @@ class Chore(Struct, frozen=True):
     run: Callable[[], list[Alert]]
 
 
+def every(name: str, seconds: float, run: Callable[[], list[Alert]]) -> Chore:
+    """Due at once, and then each time so long after its last end."""
+    ended = time.monotonic() - seconds
+
+    def go() -> list[Alert]:
+        nonlocal ended
+        try:
+            return run()
+        finally:
+            ended = time.monotonic()
+
+    return Chore(name, lambda: ended + seconds - time.monotonic(), go)
+
+
 class Watch:
     """Args:
     changed: a number that changes whenever another process writes to the store.

@@ -1,10 +1,11 @@
 """Add Model: a form for a model that the catalogue does not have, or has otherwise."""
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import BADGES, CAPABILITIES, COMPLEXITY_BASE_B
+from omni_cli.domain.money import figure
 from omni_cli.services.fleet.model_changes import ModelChange, PriceChange, add_model
 from omni_cli.tui.data import Loader
 from omni_cli.tui.widgets.form import Field, FormScreen, Values
@@ -161,8 +162,5 @@ def _above_zero(value: str) -> float | None:
 
 def _amount(value: str) -> Decimal | None:
     """A decimal number of 0 or more; None for anything else."""
-    try:
-        amount = Decimal(value.removeprefix("$"))
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and amount >= 0 else None
+    amount = figure(value)
+    return None if amount is None or amount < 0 else amount

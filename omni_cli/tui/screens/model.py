@@ -1,6 +1,6 @@
 """One model: capabilities, prices, today's use, roles, performance, errors (fleet spec)."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError, UsageError
+from omni_cli.domain.money import figure
 from omni_cli.domain.prices import KINDS
 from omni_cli.services.fleet.connection_test import TestResult
 from omni_cli.services.fleet.model_changes import (
@@ -310,7 +311,8 @@ def _rates(omni: App, model_id: str, values: Values) -> dict[str, Decimal]:
         for kind in KINDS
         if row is not None and (found := getattr(row.price, kind)) is not None
     }
-    return {**kept, **{kind: Decimal(values[kind]) for kind in _RATES if values[kind]}}
+    said = {kind: figure(values[kind]) for kind in _RATES}
+    return {**kept, **{kind: amount for kind, amount in said.items() if amount is not None}}
 
 
 def _factor_note(values: Values) -> str:
@@ -339,13 +341,12 @@ def _whole(value: str) -> str:
 def _amount(value: str) -> str:
     if not value:
         return ""
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
+    amount = figure(value)
+    if amount is None:
         return "a number, such as 0.25"
-    return "" if amount.is_finite() and amount >= 0 else "0 or more"
+    return "" if amount >= 0 else "0 or more"
 
 
 def _score(value: str) -> str:
     said = _amount(value)
-    return said or ("" if not value or Decimal(value) <= 100 else "0 to 100")
+    return said or ("" if (figure(value) or 0) <= 100 else "0 to 100")

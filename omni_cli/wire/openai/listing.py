@@ -6,9 +6,10 @@ server (``meta``); LiteLLM's proxy, whose ``/model/info`` has ``model_name`` and
 prices per token.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from omni_cli.domain.errors import Malformed
+from omni_cli.domain.money import figure
 from omni_cli.ports import RemoteModel
 from omni_cli.wire.values import JsonObject, as_limit, as_list, as_object, as_text, load_json
 
@@ -152,13 +153,8 @@ def _prices(pricing: JsonObject) -> dict[str, str]:
 
 def _rate(value: object) -> Decimal | None:
     """None for what is no price; a negative one means "varies" (OpenRouter's routers)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        rate = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return rate if rate.is_finite() and 0 <= rate < 1_000_000 else None
+    rate = figure(value)
+    return rate if rate is not None and 0 <= rate < 1_000_000 else None
 
 
 def _plain(rate: Decimal) -> str:
