@@ -207,6 +207,9 @@ _IN_REGION = Pattern(
     r"/locations/(?!global/).+/claude-|/locations/(?!global/)[^/]+/publishers/anthropic/"
 )
 _CLAUDE = Pattern(r"claude-(?:opus|sonnet|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+#: What Anthropic's usage says of answers that were worked out at the usual rates; elsewhere they
+#: cost more ("Data residency").
+USUAL_PLACES = (None, "", "global", "not_available")
 #: OpenAI's hosts that keep data in a place, and Google's of one region.
 _OPENAI_PLACE = Pattern(r"://[a-z]{2}\.api\.openai\.com(?:[:/]|$)")
 _VERTEX_PLACE = Pattern(r"://[a-z]+-[a-z]+\d+-aiplatform\.googleapis\.com(?:[:/]|$)")

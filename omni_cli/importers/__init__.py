@@ -17,8 +17,9 @@ from omni_cli.plugins import Plugin, plugins
 if TYPE_CHECKING:
     from omni_cli.importers.helper import Helper
 
-#: From so many bytes on more than one process reads, and never more than so many.
-_MUCH_BYTES, _READERS = 128_000_000, 8
+#: From so many bytes on more than one process reads, and never more than so many. To start one and
+#: to hand its calls over takes what 80 MB take to read.
+_MUCH_BYTES, _READERS = 1_000_000_000, 8
 #: A file, and where to begin in it.
 Wanted = tuple[Path, LogFile | None]
 #: Called before each file is read: (file, its index from 0, number of files).

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from omni_cli.domain.chat import Usage
+from omni_cli.domain.clouds import USUAL_PLACES
 from omni_cli.domain.imports import ImportedCall, ImportProblem, LogFile
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session, below
@@ -33,7 +34,6 @@ from omni_cli.importers.values import (
     shared_text,
     text,
 )
-from omni_cli.wire.anthropic.client import USUAL_PLACES, read_usage
 
 SOURCE = "claude-code"
 #: A transcript only grows.
@@ -356,6 +356,8 @@ def _calls(line: _Line, file: str, number: int, skips: Skips) -> list[ImportedCa
 
 
 def _usage(counts: Mapping[str, Any]) -> tuple[Usage | None, frozenset[str], str | None]:
+    from omni_cli.wire.anthropic.client import read_usage  # seldom asked: most say plain counts
+
     said = _checked(counts)
     steps = counts.get("iterations")
     if isinstance(steps, list):

@@ -5,6 +5,7 @@ ends are this program, and nobody else can write between them.
 """
 
 import contextlib
+import gc
 import pickle
 import signal
 import subprocess
@@ -54,6 +55,7 @@ class Helper:
 def work() -> None:
     """The other end: it ends silently where the first does."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.disable()
     source, wanted = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by ``Helper``
     skips: Counter[str] = Counter()
     found = [

@@ -3,7 +3,6 @@
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from operator import itemgetter
 from typing import Any, Literal
 
 from omni_cli.domain.chat import Usage
@@ -21,6 +20,7 @@ from omni_cli.store.rows import (
     ATTEMPTS,
     REQUESTS,
     TOKEN_COLUMNS,
+    WideInsert,
     attempt_values,
     request_values,
     tokens_of,
@@ -35,11 +35,17 @@ _STATES: dict[str | None, _State] = {
 _NO_USAGE = Usage()
 _SET_TOKENS = ", ".join(f"{name} = :{name}" for name in TOKEN_COLUMNS)
 
-_ADD_IMPORT = """
-INSERT INTO imports (source, external_id, request, message_id, provider_request_id,
-    recorded_model, calls, content)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
+_IMPORT_COLUMNS = (
+    "source",
+    "external_id",
+    "request",
+    "message_id",
+    "provider_request_id",
+    "recorded_model",
+    "calls",
+    "content",
+)
+_IMPORTS = WideInsert("imports", _IMPORT_COLUMNS)
 _TOKENS_OF = (
     "SELECT i.external_id, r.input_tokens + r.output_tokens FROM imports i"
     " JOIN requests r ON r.id = i.request WHERE i.source = ? AND i.external_id IN"
@@ -152,13 +158,12 @@ class ImportStore:
             fresh = _free_ids(db, _not_imported(db, list(rows)))
             if not fresh:
                 return 0
-            with self._rollups.counting_imported(fresh):
+            timed = any(row.call.latency_ms is not None for row in fresh.values())
+            with self._rollups.counting_imported(fresh, timed=timed):
                 requests, attempts = _columns(list(fresh), list(fresh.values()))
                 REQUESTS.write_columns(db, requests, _REQUEST)
                 ATTEMPTS.write_columns(db, attempts, _ATTEMPT)
-                # In the order of the table's key: pages are looked for once.
-                known = sorted((_known(*entry) for entry in fresh.items()), key=itemgetter(0, 1))
-                db.executemany(_ADD_IMPORT, known)
+                _IMPORTS.write_columns(db, _known(list(fresh), list(fresh.values())))
                 self._sessions.note(sessions_of(row.call for row in fresh.values()))
             if self._budgets.all():
                 for request_id, row in fresh.items():
@@ -263,13 +268,13 @@ def _not_imported(db: Connection, rows: Sequence[PricedCall]) -> list[PricedCall
 
 def _free_ids(db: Connection, rows: Sequence[PricedCall]) -> dict[int, PricedCall]:
     """By new ids at the calls' own times; the rows of one report share theirs."""
-    ids = [_id_at(_created(row.call), _bits(row.call)) for row in rows]
+    ids = _wanted_ids([row.call for row in rows])
     taken = {found for (found,) in db.execute(_TAKEN, {"ids": json.dumps(ids)})}
     found: dict[int, PricedCall] = {}
     for candidate, row in zip(ids, rows, strict=True):
         if candidate in taken or candidate in found:
-            for bits in itertools.count(_bits(row.call) + 1):
-                candidate = _id_at(_created(row.call), bits)
+            for bits in itertools.count((candidate & _RANDOM) + 1):
+                candidate = make_id(_created(row.call), bits)
                 held = db.execute("SELECT 1 FROM requests WHERE id = ?", (candidate,)).fetchone()
                 if held is None and candidate not in found:
                     break
@@ -277,15 +282,23 @@ def _free_ids(db: Connection, rows: Sequence[PricedCall]) -> dict[int, PricedCal
     return found
 
 
-def _bits(call: ImportedCall) -> int:
+_RANDOM = (1 << RANDOM_BITS) - 1
+
+
+def _wanted_ids(calls: Sequence[ImportedCall]) -> list[int]:
+    """By what identifies each, so that an import that is made again somewhere else gives the
+    same."""
     from hashlib import blake2b  # loads OpenSSL
 
-    digest = blake2b(f"{call.source}\n{call.external_id}".encode(), digest_size=4)
-    return int.from_bytes(digest.digest(), "big")
-
-
-def _id_at(created_ms: int, bits: int) -> int:
-    return make_id(created_ms, bits % (1 << RANDOM_BITS))
+    return [
+        make_id(
+            call.at_ms + call.span_ms // 2,
+            int.from_bytes(
+                blake2b(f"{call.source}\n{call.external_id}".encode(), digest_size=4).digest()
+            ),
+        )
+        for call in calls
+    ]
 
 
 #: What all imported rows have in common: whole rows, whose other values are written per call.
@@ -346,19 +359,23 @@ def _scope(request_id: int, row: PricedCall) -> RequestRow:
     )
 
 
-def _known(request_id: int, row: PricedCall) -> tuple[object, ...]:
-    """In the order of _ADD_IMPORT."""
-    call = row.call
-    return (
-        call.source,
-        call.external_id,
-        request_id,
-        call.message_id,
-        call.provider_request_id,
-        call.model,
-        call.requests,
-        call.content,
+def _known(ids: Sequence[int], rows: Sequence[PricedCall]) -> _Columns:
+    """What tells calls again, by column; in the order of the table's key, so that its pages are
+    looked for once."""
+    found = sorted(
+        (
+            call.source,
+            call.external_id,
+            request_id,
+            call.message_id,
+            call.provider_request_id,
+            call.model,
+            call.requests,
+            call.content,
+        )
+        for request_id, call in zip(ids, [row.call for row in rows], strict=True)
     )
+    return dict(zip(_IMPORT_COLUMNS, zip(*found, strict=True), strict=True))
 
 
 def _values(row: PricedCall) -> dict[str, Any]:

@@ -455,11 +455,13 @@ class RollupStore(Table):
         return Counting(found.get(ZONE_KEY, "UTC"), building)
 
     @contextlib.contextmanager
-    def counting_imported(self, requests: Iterable[int]) -> Iterator[None]:
-        """Count imported requests that have no row yet and are written inside."""
+    def counting_imported(self, requests: Iterable[int], *, timed: bool) -> Iterator[None]:
+        """Count imported requests that have no row yet and are written inside; ``timed``: of some
+        it is known how long they took."""
         with self._store.transaction(Lock.LEDGER) as db:
             yield
-            self._pour(db, list(requests), self._targets(), 1, _IMPORTED)
+            selects = _IMPORTED if timed else _IMPORTED[:1]
+            self._pour(db, list(requests), self._targets(), 1, selects)
 
     @contextlib.contextmanager
     def recounting(self, *requests: int) -> Iterator[None]:

@@ -3,9 +3,11 @@
 import sqlite3
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from omni_cli.store import rows as store_rows
 from omni_cli.store.rows import WideInsert
 
 _NAMES = ("id", "text", "number", "real", "bytes", "more")
@@ -63,3 +65,22 @@ def test_what_all_rows_share_stands_in_the_statement() -> None:
     assert sql.endswith(" VALUES (?, 'ok', NULL, ?, NULL, '')")
     assert rows == [(n, float(n)) for n in range(2, 6)]
     assert db.execute("SELECT count(*), sum(real) FROM t").fetchone() == (4, 14.0)
+
+
+@given(st.lists(_ROW, min_size=1, max_size=8), st.sampled_from([7, 13, 999]))
+def test_columns_are_stored_as_rows_are_however_many_a_statement_takes(
+    rows: list[tuple[Any, ...]], most: int
+) -> None:
+    numbered = [(index, *row) for index, row in enumerate(rows, 2)]
+    db = sqlite3.connect(":memory:")
+    db.execute(f"CREATE TABLE t ({_COLUMNS}) STRICT")
+    columns = dict(zip(_NAMES, zip(*numbered, strict=True), strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_rows, "_MOST_BOUND", most)
+        WideInsert("t", _NAMES).write_columns(db, columns)
+    plain = sqlite3.connect(":memory:")
+    plain.execute(f"CREATE TABLE t ({_COLUMNS}) STRICT")
+    plain.executemany(f"INSERT INTO t VALUES ({'?, ' * 5}?)", numbered)  # marks only
+    kinds = ", ".join(f"{name}, typeof({name})" for name in _NAMES)
+    stored = f"SELECT {kinds} FROM t ORDER BY id"
+    assert db.execute(stored).fetchall() == plain.execute(stored).fetchall()

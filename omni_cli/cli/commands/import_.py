@@ -1,5 +1,6 @@
 """``omni import``: usage that other tools have recorded, into the ledger."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +54,8 @@ def import_(
     """
     if dry_run and yes:
         raise UsageError("--dry-run and --yes exclude each other")
+    # Calls by the hundred thousand, none of which refers back: nothing to look for in them.
+    gc.disable()
     with omni() as omni_app:
         if source is None or not path:
             if mapping:

@@ -13,12 +13,11 @@ from omni_cli.domain.imports import ImportedCall, PricedCall, grown, unknown_onl
 from omni_cli.domain.money import usd_string
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.prices import Price
-from omni_cli.domain.pricing import borrowed, costs_nusd
+from omni_cli.domain.pricing import borrowed, costs_nusd, input_cost_nusd
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.records import StoredPrice
 from omni_cli.repositories import Audit, Imports, Ledger, Models
-from omni_cli.services.engine.settlement import input_cost
 from omni_cli.services.money.prices import (
     PriceHistory,
     by_sums,
@@ -325,7 +324,7 @@ class Importing:
 
 def _input_part(usage: Usage, price: Price, requests: int | None) -> int | None:
     if requests == 1:
-        return input_cost(usage, price)
+        return input_cost_nusd(usage, price)
     only = replace(usage, output_tokens=0, reasoning_tokens=0)
     return sum_cost_or_none(only, price, requests or 0)
 

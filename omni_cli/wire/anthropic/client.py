@@ -20,7 +20,7 @@ from omni_cli.domain.chat import (
     ToolCallDelta,
     Usage,
 )
-from omni_cli.domain.clouds import vertex_location
+from omni_cli.domain.clouds import USUAL_PLACES, vertex_location
 from omni_cli.domain.errors import Malformed, ProviderError
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
@@ -537,8 +537,6 @@ def read_usage(usage: JsonObject) -> Usage | None:
 
 #: From so many tokens of one input on, some models cost more (Claude docs, "Long context pricing").
 _LONG_CONTEXT = 200_000
-#: Where an answer was worked out at the usual rates; elsewhere it costs more ("Data residency").
-USUAL_PLACES = (None, "", "global", "not_available")
 
 
 class _Counts(NamedTuple):
