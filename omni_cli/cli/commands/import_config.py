@@ -38,7 +38,9 @@ def import_config(
     with file_errors("read", file):
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
     with omni(quiet=as_json) as omni_app:
-        draft = Draft(omni_app.applier.current(), omni_app.presets, omni_app.models.find)
+        draft = Draft(
+            omni_app.applier.current(), omni_app.presets, omni_app.models.find, omni_app.env
+        )
         read_config(source, text, draft)
         changes = omni_app.applier.plan(draft.document)
         stored = omni_app.keys.kept

@@ -45,6 +45,9 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
             wire_name: draft.model(slug, wire_name)
             for _, wire_name in draft.texts(one.get("models"), (*place, "models"))
         }
+        if name.lower() in providers:
+            why = "a second one of this name, which means {} from here on, as in claude-code-router"
+            draft.leave((*place, "name"), why.format(slug))
         providers[name.lower()] = slug, models
         known = ("name", "api_base_url", "api_key", "models", "transformer")
         draft.rest(one, place, known, "omni's providers have no such setting")
@@ -82,8 +85,10 @@ def _either(config: Mapping[str, Any], *names: str) -> object:
 
 def _provider(name: str, one: Mapping[str, Any], place: Place, draft: Draft) -> str | None:
     uses = _transformers(one.get("transformer"), (*place, "transformer"), draft)
-    url = str(one.get("api_base_url") or "").rstrip("/")
-    protocol = "openai"
+    url = draft.filled(one.get("api_base_url"), (*place, "api_base_url"))
+    if url is None:
+        return None
+    url, protocol = url.rstrip("/"), "openai"
     if "Anthropic" in uses or url.endswith("/v1/messages"):
         protocol, url = "anthropic", url.removesuffix("/messages").removesuffix("/v1")
     elif "gemini" in uses:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from omni_cli.domain.clouds import azure_base
+from omni_cli.domain.clouds import ADDRESSES, azure_base
 from omni_cli.domain.secrets import Secret
 from omni_cli.importers.configs.draft import Draft, Key, Place, count, decimal, price
 
@@ -18,6 +18,10 @@ _TYPES = {
     "openrouter": "openai",
     "azure": "openai",
 }
+#: Clouds by crush's names of a type, or of a provider that it knows by itself.
+_CLOUDS = {"bedrock": "bedrock", "vertexai": "vertex"}
+#: The variables in which crush looks for what Vertex AI's address is made of.
+_VERTEX = {"VERTEXAI_PROJECT": "project", "VERTEXAI_LOCATION": "region"}
 
 
 def read(config: Mapping[str, Any], draft: Draft) -> None:
@@ -53,15 +57,20 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
 
 
 def _provider(name: str, one: Mapping[str, Any], place: Place, draft: Draft) -> str | None:
-    kind, url = one.get("type"), one.get("base_url")
+    kind, url = one.get("type"), draft.filled(one.get("base_url"), (*place, "base_url"))
+    if url is None:
+        return None
+    cloud = _CLOUDS.get(str(kind or name))
+    if cloud and not url:
+        return _cloud(cloud, one, place, draft)
     if kind is not None and str(kind) not in _TYPES:
         draft.leave((*place, "type"), "omni has no protocol of this type")
         return None
     protocol = _TYPES[str(kind)] if kind else "openai" if url else None
-    if protocol == "anthropic" and isinstance(url, str):
+    if protocol == "anthropic":
         url = url.rstrip("/").removesuffix("/v1")
     known = ("id", "name", "type", "base_url", "api_key", "extra_headers", "models", "disable")
-    if kind == "azure" and isinstance(url, str):
+    if kind == "azure" and url:
         more = draft.table(one.get("extra_params"), (*place, "extra_params"))
         draft.rest(more, (*place, "extra_params"), ("apiVersion",), "omni has no such setting")
         version = more.get("apiVersion")
@@ -81,6 +90,23 @@ def _provider(name: str, one: Mapping[str, Any], place: Place, draft: Draft) -> 
         name=one.get("name"),
         headers=headers,
         headers_place=(*place, "extra_headers"),
+    )
+
+
+def _cloud(wanted: str, one: Mapping[str, Any], place: Place, draft: Draft) -> str | None:
+    """One of which no address is said: crush takes region and project from variables."""
+    named = [str(model.get("id")) for _, model in draft.tables(one.get("models"), place)]
+    if wanted == "vertex" and any("claude" in name for name in named):
+        wanted = "vertex-anthropic"
+    said = {ours: draft.variable(theirs) for theirs, ours in _VERTEX.items()}
+    url = draft.cloud(wanted, said if wanted != "bedrock" else {}, place)
+    known = ("id", "name", "type", "models", "disable")
+    draft.rest(one, place, known, "omni's providers have no such setting")
+    if url is None:
+        return None
+    protocol = ADDRESSES[wanted].protocol
+    return draft.provider(
+        wanted, place, protocol=protocol, url=url, keyed=True, name=one.get("name")
     )
 
 

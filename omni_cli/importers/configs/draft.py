@@ -37,6 +37,8 @@ Key = str | Secret | None
 _NO_KEYS = frozenset(
     {"", "none", "null", "empty", "dummy", "no-key", "not-needed", "ollama", "lm-studio"}
 )
+#: A variable as LiteLLM, opencode, claude-code-router and crush write it.
+_VARIABLE = re.compile(r"os\.environ/(\w+)|\{env:(\w+)\}|\$\{(\w+)\}|\$(\w+)")
 _PERIODS = {"1d": "day", "24h": "day", "7d": "week", "1w": "week", "30d": "month", "1mo": "month"}
 
 
@@ -61,6 +63,7 @@ class Draft:
         current: the fleet as a document; it is not changed.
         presets: well-known providers by slug.
         find: ids of models that a name may mean.
+        env: where variables are looked up that an address or a cloud's region stands in.
     """
 
     def __init__(
@@ -68,12 +71,14 @@ class Draft:
         current: Mapping[str, Any],
         presets: Mapping[str, Known],
         find: Callable[[str], list[str]],
+        env: Mapping[str, str],
     ) -> None:
         self.document: dict[str, Any] = copy.deepcopy(dict(current))
         self.left: list[LeftOut] = []
         self.keys: dict[str, LiteralKey] = {}
         self._presets = presets
         self._find = find
+        self._env = env
         for section in ("providers", "models", "roles", "chains", "budgets"):
             self.document.setdefault(section, {})
         self.document.setdefault("rules", [])
@@ -121,6 +126,29 @@ class Draft:
                 self.leave((*place, number), "is no text")
         return found
 
+    def filled(self, value: object, place: Place) -> str | None:
+        """A text with the variables that it names filled in, "" for none; None where one is not set
+        here, which is named. Not for keys, which stay references."""
+        missing: list[str] = []
+
+        def held(found: re.Match[str]) -> str:
+            name = next(filter(None, found.groups()))
+            text = self.variable(name)
+            if not text:
+                missing.append(name)
+            return text
+
+        text = "" if value is None else _VARIABLE.sub(held, str(value))
+        if missing:
+            why = f"the variable {missing[0]} is not set here: set it, or write out what it holds"
+            self.leave(place, why)
+            return None
+        return text
+
+    def variable(self, name: str) -> str:
+        """What it holds here; not for keys."""
+        return self._env.get(name, "").strip()
+
     def preset(self, slug: str, protocol: str | None, url: str | None) -> Known | None:
         """The well-known provider that this is: by its name, or by where it is."""
         if url is None:
@@ -133,11 +161,11 @@ class Draft:
         return None
 
     def cloud(self, slug: str, said: Mapping[str, object], place: Place) -> str | None:
-        """The address of a cloud out of what it is made of (domain/clouds.py); None where
-        something is lacking, which is named."""
+        """The address of a cloud out of what it is made of (domain/clouds.py), or what the vendor's
+        own variables say; None where something is lacking, which is named."""
         words = {name: value for name, value in said.items() if isinstance(value, str) and value}
         try:
-            return ADDRESSES[slug].of(slug, words, {}, lambda _: "")
+            return ADDRESSES[slug].of(slug, words, self._env, lambda _: "")
         except UsageError as exc:
             self.leave(place, exc.message)
             return None

@@ -126,13 +126,13 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
     draft.rest(
         router,
         ("router_settings",),
-        ("num_retries", "timeout", "fallbacks", "model_group_alias", "provider_budget_config"),
+        ("num_retries", "timeout", *_FALLBACKS, "model_group_alias", "provider_budget_config"),
         _NOWHERE,
     )
     draft.rest(
         module,
         ("litellm_settings",),
-        ("num_retries", "request_timeout", "fallbacks", *_BUDGET),
+        ("num_retries", "request_timeout", *_FALLBACKS, *_BUDGET),
         _NOWHERE,
     )
     draft.rest(
@@ -151,6 +151,7 @@ def read(config: Mapping[str, Any], draft: Draft) -> None:
 
 _NOWHERE = "omni's fleet has no such setting"
 _BUDGET = ("max_budget", "budget_duration")
+_FALLBACKS = ("fallbacks", "default_fallbacks")
 
 
 def _deployment(
@@ -238,8 +239,9 @@ def _deployment(
         if rpm is not None:
             draft.leave((*at, "rpm"), "omni's limits are of one model: omni models edit MODEL "
                         "--setting rate_limit_rpm=N")  # fmt: skip
-        if group not in (text, "*", f"{slug}/*"):
-            draft.leave((*place, "model_name"), f"all of its models are called as {slug}/NAME")
+        if group not in (text, f"{slug}/*"):
+            why = "any other name is refused: " if group == "*" else ""
+            draft.leave((*place, "model_name"), f"{why}all of its models are called as {slug}/NAME")
         return None
     rates = {**params, **info}
     model_id = draft.model(
@@ -286,31 +288,23 @@ def _cloud(
     prefix: str, slug: str, params: Mapping[str, Any], at: Place, draft: Draft
 ) -> str | None:
     """A cloud's address out of what it is made of; None where that is not known here."""
-    said: dict[str, str] = {}
-    for name, ours in _CLOUDS[prefix].items():
-        value = params.get(name)
-        if isinstance(value, str) and value.startswith(_ENV):
-            draft.leave((*at, name), "is in a variable; write it out")
-            return None
-        if value:
-            said[ours] = str(value)
+    said = {
+        ours: draft.filled(params.get(name), (*at, name)) for name, ours in _CLOUDS[prefix].items()
+    }
+    base = _address(params, at, draft) if prefix == "azure" else ""
+    if base is None or None in said.values():
+        return None
     if prefix == "azure":
-        base = _address(params, at, draft)
-        if not base:
-            return base
-        return azure_base(f"{base}?api-version={said['api-version']}" if said else base)
+        version = said["api-version"]
+        return base and azure_base(f"{base}?api-version={version}" if version else base)
     return draft.cloud(slug, said, (*at, "model"))
 
 
 def _address(params: Mapping[str, Any], at: Place, draft: Draft) -> str | None:
     """The address; "" where none is said, None where it is not known here."""
     for name in ("api_base", "base_url"):
-        value = params.get(name)
-        if isinstance(value, str) and value.startswith(_ENV):
-            draft.leave((*at, name), "an address in a variable; write the address itself")
-            return None
-        if value:
-            return str(value)
+        if (text := draft.filled(params.get(name), (*at, name))) != "":
+            return text
     return ""
 
 
@@ -328,8 +322,10 @@ def _fallbacks(
 ) -> dict[str, list[dict[str, Any]]]:
     """By group: the links of the groups that take over, in order."""
     found: dict[str, list[dict[str, Any]]] = {}
+    own: set[str] = set()  # those of which it says who takes over
     for section, table in (("router_settings", router), ("litellm_settings", module)):
         for place, entry in draft.tables(table.get("fallbacks"), (section, "fallbacks")):
+            own.update(entry)
             for name, others in entry.items():
                 if not groups.get(name):
                     draft.leave((*place, name), "no model of this name is carried over")
@@ -340,6 +336,15 @@ def _fallbacks(
                     else:
                         draft.leave(where, f"no model of this name is carried over; {name!r} "
                                     "goes without it")  # fmt: skip
+        at = (section, "default_fallbacks")
+        for where, other in draft.texts(table.get(at[1]), at):
+            if not groups.get(other):
+                draft.leave(where, "no model of this name is carried over")
+                continue
+            for name in groups.keys() - own - {other}:
+                # A chat stands in for no other kind of call.
+                if not any("embed" in link["model"] for link in groups[name]):
+                    found.setdefault(name, []).extend(groups[other])
     return found
 
 

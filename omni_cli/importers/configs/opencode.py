@@ -75,7 +75,9 @@ def _entries(config: Mapping[str, Any], draft: Draft, *fields: str) -> list[tupl
 def _provider(name: str, one: Mapping[str, Any], place: Place, draft: Draft) -> str | None:
     field = "settings" if "settings" in one else "options"
     options = draft.table(one.get(field), (*place, field))
-    url = options.get("baseURL") or one.get("api")
+    url = draft.filled(options.get("baseURL") or one.get("api"), (*place, field, "baseURL"))
+    if url is None:
+        return None
     key = _key(options.get("apiKey"), (*place, field, "apiKey"), draft)
     variables = draft.texts(one.get("env"), (*place, "env"))
     if options.get("apiKey") is None and variables:
@@ -98,7 +100,10 @@ def _provider(name: str, one: Mapping[str, Any], place: Place, draft: Draft) -> 
     if name in _CLOUDS and not package and not url:
         wanted, parts = _CLOUDS[name]
         protocol = ADDRESSES[wanted].protocol
-        said = {ours: options.get(theirs) for theirs, ours in parts.items()}
+        said = {
+            ours: draft.filled(options.get(theirs), (*place, field, theirs))
+            for theirs, ours in parts.items()
+        }
         if wanted == "bedrock" and options.get("endpoint"):
             url, parts = options["endpoint"], {**parts, "endpoint": ""}
         else:

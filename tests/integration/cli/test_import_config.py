@@ -231,6 +231,58 @@ def test_a_plan_writes_nothing_and_a_second_run_changes_nothing(
     assert SECRET not in omni("fleet", "export").out
 
 
+#: Addresses that stand in variables, and a variable without which nothing comes along.
+VARIABLES = {
+    "litellm": """
+model_list:
+  - model_name: gpt-4o
+    litellm_params: {model: azure/mine, api_base: os.environ/ADDRESS, api_key: os.environ/KEY,
+      api_version: os.environ/VERSION}
+""",
+    "claude-code-router": """{"Providers": [{"name": "near", "api_key": "$KEY", "models": ["m"],
+  "api_base_url": "${ADDRESS}/v1/chat/completions"}]}""",
+    "opencode": """{"provider": {"near": {"npm": "@ai-sdk/openai-compatible", "models": {"m": {}},
+  "options": {"baseURL": "{env:ADDRESS}/v1", "apiKey": "{env:KEY}"}}}}""",
+    "crush": """{"providers": {"near": {"type": "openai-compat", "base_url": "$ADDRESS/v1",
+  "api_key": "$KEY", "models": [{"id": "m"}]}}}""",
+}
+
+
+@pytest.mark.parametrize("source", VARIABLES)
+def test_an_address_in_a_variable_is_taken_from_there(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    missing = omni("import-config", source, "-", "--plan", "--json", stdin=VARIABLES[source])
+    assert missing.data["changes"] == []
+    assert any("ADDRESS is not set here" in one["why"] for one in missing.data["left_out"])
+    monkeypatch.setenv("ADDRESS", "https://a.openai.azure.com")
+    monkeypatch.setenv("VERSION", "2024-10-21")
+    monkeypatch.setenv("KEY", SECRET)
+    done = omni("import-config", source, "-", "--yes", "--json", stdin=VARIABLES[source])
+    (made,) = fleet(omni)["providers"].values()
+    assert made["base_url"].startswith("https://a.openai.azure.com/")
+    assert made["key_env"] == "KEY"  # a key stays a reference
+    assert SECRET not in done.out
+
+
+def test_crushs_clouds_come_along(omni: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """{"providers": {"bedrock": {"models": [{"id": "anthropic.claude-haiku-4-5"}]},
+  "vertexai": {"models": [{"id": "claude-haiku-4-5@20251001"}]}}}"""
+    alone = omni("import-config", "crush", "-", "--plan", "--json", stdin=text)
+    assert {one["place"] for one in alone.data["left_out"]} == {
+        "providers.bedrock", "providers.vertexai"
+    }  # fmt: skip
+    said = {"VERTEXAI_PROJECT": "p-1", "VERTEXAI_LOCATION": "us-east5", "AWS_REGION": "eu-west-1"}
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    assert omni("import-config", "crush", "-", "--yes", stdin=text).code == 0
+    assert {slug: p["base_url"] for slug, p in fleet(omni)["providers"].items()} == {
+        "bedrock": "https://bedrock-runtime.eu-west-1.amazonaws.com",
+        "vertex-anthropic":
+            "https://us-east5-aiplatform.googleapis.com/v1/projects/p-1/locations/us-east5",
+    }  # fmt: skip
+
+
 #: Of each tool, more of what people's files have, and of the fleet that comes of it: the path of a
 #: value and the value (None: there is none); then places that are named as not carried over.
 MORE: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
@@ -256,6 +308,42 @@ general_settings: {master_key: os.environ/MASTER}
             "model_list[4].litellm_params.rpm", "litellm_settings.max_budget",
             "general_settings.master_key",
         ),
+    ),
+    "who takes over by default": (
+        "litellm",
+        """
+model_list:
+  - {model_name: one, litellm_params: {model: openai/gpt-5.5}}
+  - {model_name: two, litellm_params: {model: openai/gpt-6-luna}}
+  - {model_name: far, litellm_params: {model: anthropic/claude-haiku-4-5}}
+  - {model_name: vectors, litellm_params: {model: text-embedding-3-small}}
+  - {model_name: "*", litellm_params: {model: "openrouter/*"}}
+litellm_settings: {fallbacks: [{two: [one]}], default_fallbacks: [far, gone]}
+""",
+        {
+            "chains.one.links.1.model": "anthropic/claude-haiku-4-5",
+            "chains.two.links.1.model": "openai/gpt-5.5",
+            "chains.two.links.2": None,
+            "chains.far": None,
+            "chains.vectors": None,
+            "models.anthropic/claude-haiku-4-5.aliases.0": "far",
+        },
+        ("model_list[5].model_name", "litellm_settings.default_fallbacks[2]"),
+    ),
+    "two providers of one name": (
+        "claude-code-router",
+        json.dumps(
+            {
+                "Providers": [
+                    {"name": "near", "api_base_url": f"http://127.0.0.1:{port}/v1/chat/completions",
+                     "api_key": "$KEY", "models": ["m"]}
+                    for port in (8, 9)
+                ],
+                "Router": {"default": "near,m"},
+            }
+        ),
+        {"roles.default.models.0.model": "near-2/m", "models.near/m.status": "active"},
+        ("Providers[2].name",),
     ),
     "vendors of LiteLLM's own": (
         "litellm",
