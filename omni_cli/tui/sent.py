@@ -240,7 +240,7 @@ class Sent:
 def _same(a: Iterable[str], b: Iterable[str]) -> int:
     """How many cells are the same at the beginning."""
     pairs = enumerate(zip(a, b, strict=False))
-    return next((n for n, (mine, its) in pairs if mine != its), 0)
+    return next((n for n, (mine, its) in pairs if mine != its), 10_000)
 
 
 def _unlike(a: Mapping[int, Line], b: Mapping[int, Line]) -> int:
