@@ -1,7 +1,8 @@
 """Models, their aliases and their prices."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct, field
@@ -49,7 +50,10 @@ class _Details(Struct, frozen=True):
     retired_on: str | None = None
 
 
-_READ = msgspec.json.Decoder(_Details).decode
+#: The same text comes again with every look at the fleet, and in every session.
+_READ = lru_cache(2_048)(msgspec.json.Decoder(_Details).decode)
+#: Of so many models the names are asked for by model.
+_FEW = 100
 
 
 def _marks(values: Collection[str]) -> str:
@@ -63,7 +67,7 @@ class ModelStore(Table):
         if not hidden:
             sql += " AND hidden = 0"
         rows = self._store.db.execute(f"{sql} ORDER BY id", {"provider": provider}).fetchall()
-        aliases = self._aliases()
+        aliases = self._aliases([row["id"] for row in rows])
         return [_model(row, aliases.get(row["id"], ())) for row in rows]
 
     def of_providers(self, slugs: Iterable[str], statuses: Collection[str] = ()) -> list[ModelInfo]:
@@ -76,7 +80,7 @@ class ModelStore(Table):
         if statuses:
             sql += f" AND status IN ({_marks(statuses)})"
         rows = self._store.db.execute(f"{sql} ORDER BY id", [*wanted, *statuses]).fetchall()
-        aliases = self._aliases()
+        aliases = self._aliases([row["id"] for row in rows])
         return [_model(row, aliases.get(row["id"], ())) for row in rows]
 
     def standing_by(self, slugs: Iterable[str]) -> int:
@@ -139,7 +143,7 @@ class ModelStore(Table):
         rows = self._store.db.execute(
             "SELECT * FROM models WHERE is_system = 0 OR user_fields != '[]' ORDER BY id"
         ).fetchall()
-        aliases = self._aliases()
+        aliases = self._aliases([row["id"] for row in rows])
         return [_model(row, aliases.get(row["id"], ())) for row in rows]
 
     def own_scores(self) -> dict[str, dict[str, float]]:
@@ -236,10 +240,14 @@ class ModelStore(Table):
                 (now_ms, model_id, origin),
             )
 
-    def _aliases(self) -> dict[str, tuple[str, ...]]:
+    def _aliases(self, models: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+        """By model; of few models theirs alone, where all are thousands."""
+        few = models if len(models) <= _FEW else ()
+        only = f" WHERE model IN ({_marks(few)})" if few else ""
         found: dict[str, tuple[str, ...]] = {}
         for alias, model in self._store.db.execute(
-            "SELECT alias, model FROM aliases ORDER BY alias"
+            f"SELECT alias, model FROM aliases{only} ORDER BY alias",  # noqa: S608  # only marks
+            list(few),
         ):
             found[model] = (*found.get(model, ()), alias)
         return found

@@ -335,10 +335,12 @@ class OmniApp(App[None]):
         """Let everything that is shown be read again."""
         base = self.screen_stack[0]
         # The news may come from a worker while the app is closing and its widgets are gone.
-        for line in base.query(StatusLine):
-            line.refresh_data()
-        for pane in base.query(Pane):
-            pane.changed()
+        for part in base.children:
+            if isinstance(part, StatusLine):
+                part.refresh_data()
+            for pane in part.children if isinstance(part, ContentSwitcher) else ():
+                if isinstance(pane, Pane):
+                    pane.changed()
         for screen in self.screen_stack[1:]:
             again = getattr(screen, "refresh_data", None)
             if again is not None:

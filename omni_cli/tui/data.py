@@ -24,6 +24,9 @@ FOLLOW_S = 5.0
 #: Whatever happens, look again after so many polls: breakers reopen and health fades with time.
 _POLLS_A_REFRESH = 60
 
+#: Sessions that are kept for the next worker: each remembers the fleet for itself, some 10 MB.
+_KEPT = 2
+
 Value = TypeVar("Value")
 
 
@@ -101,7 +104,7 @@ class Loader:
             with self._lock:
                 self.mine += app.revised
                 app.revised.clear()
-                keep = not self._closed
+                keep = not self._closed and len(self._idle) < _KEPT
                 if keep:
                     self._idle.append((current, app))
             if not keep:
