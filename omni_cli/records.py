@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
@@ -19,6 +20,28 @@ if TYPE_CHECKING:
 #: How many of the newest requests a filter looks through.
 NEWEST = 5_000
 DeployState = Literal["canary", "watching", "promoted", "held", "rolled_back", "aborted", "left"]
+
+
+class Lock(Enum):
+    """What a transaction keeps others from changing while it reads first and writes then. A store
+    may lock more than was asked for: SQLite has one lock."""
+
+    LEDGER = auto()
+    BUDGETS = auto()
+    SLOTS = auto()
+    FLEET = auto()
+    AUDIT = auto()
+    KEYS = auto()
+    HEALTH = auto()
+    LEARNING = auto()
+    ADVICE = auto()
+    ANSWERS = auto()
+    TESTS = auto()
+    DEPLOYS = auto()
+    COMPARISONS = auto()
+    CONVERSATIONS = auto()
+    ALERTS = auto()
+    META = auto()
 
 
 class StoredPrice(Struct, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 # Only names in signatures: a command that reads one table must not load every domain module.
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
         Failure,
         JudgementRow,
         KnownCalls,
+        Lock,
         ModelHour,
         ModelStats,
         MoveFacts,
@@ -78,28 +78,6 @@ if TYPE_CHECKING:
 else:
     # Making a protocol costs 0.2 ms, and nothing asks at run time whether a class fulfils one.
     Protocol = object
-
-
-class Lock(Enum):
-    """What a transaction keeps others from changing while it reads first and writes then. A store
-    may lock more than was asked for: SQLite has one lock."""
-
-    LEDGER = auto()
-    BUDGETS = auto()
-    SLOTS = auto()
-    FLEET = auto()
-    AUDIT = auto()
-    KEYS = auto()
-    HEALTH = auto()
-    LEARNING = auto()
-    ADVICE = auto()
-    ANSWERS = auto()
-    TESTS = auto()
-    DEPLOYS = auto()
-    COMPARISONS = auto()
-    CONVERSATIONS = auto()
-    ALERTS = auto()
-    META = auto()
 
 
 class Store(Protocol):

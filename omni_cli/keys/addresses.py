@@ -1,15 +1,20 @@
 """Where providers' APIs are: as the environment says, as stored, and what is omni itself."""
 
+from __future__ import annotations
+
 import json
 import urllib.parse
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.hosts import is_base_url, is_loopback
 from omni_cli.domain.models import Provider
 from omni_cli.domain.vendor_env import base_url_of, url_variables
 from omni_cli.keys.sources import bare
-from omni_cli.repositories import Store
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import Store
 
 #: Where ``omni serve`` listens unless it is told otherwise.
 SERVE_PORT = 4000

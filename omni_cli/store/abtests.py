@@ -5,7 +5,7 @@ import json
 from typing import ClassVar, Generic, TypeVar
 
 from omni_cli.domain.abtest import AbTest, Trial, Unit, UnitCalls
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.port import Table, read, yes
 
 T = TypeVar("T", bound=Trial)

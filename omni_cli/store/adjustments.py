@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.prices import Price, price_to_json
-from omni_cli.records import Adjustment, Charge, Correction, DaySum
-from omni_cli.repositories import Lock
+from omni_cli.records import Adjustment, Charge, Correction, DaySum, Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.port import Connection, Row, Store

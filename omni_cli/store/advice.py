@@ -3,8 +3,7 @@
 import json
 
 from omni_cli.domain.recommend import Finding, finding_from_json, finding_to_json
-from omni_cli.records import StoredAdvice
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock, StoredAdvice
 from omni_cli.store.port import Row, Table
 
 

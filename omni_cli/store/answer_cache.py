@@ -1,7 +1,6 @@
 """Whole answers by the request that they answer, for roles that opted in (B8)."""
 
-from omni_cli.records import CachedAnswer, CacheStats
-from omni_cli.repositories import Lock
+from omni_cli.records import CachedAnswer, CacheStats, Lock
 from omni_cli.store.port import Table
 
 _FIND = """

@@ -1,7 +1,7 @@
 """Who does what: roles, rules and chains."""
 
 from omni_cli.domain.models import Chain, ChainLink, Role, RoleModel, Rule
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.port import Table, read
 
 _ROLE_ROWS = """

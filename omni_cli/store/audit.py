@@ -3,8 +3,7 @@
 import hashlib
 import json
 
-from omni_cli.records import AuditEntry, Revision
-from omni_cli.repositories import Lock
+from omni_cli.records import AuditEntry, Lock, Revision
 from omni_cli.store.port import Row, Table
 
 _GENESIS = "0" * 64

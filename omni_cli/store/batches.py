@@ -18,7 +18,7 @@ from omni_cli.domain.batches import Asked, Batch, KeptFile, Line, Outcome, Part,
 from omni_cli.domain.errors import BudgetExceeded, OmniError
 from omni_cli.domain.ids import RANDOM_BITS, id_time_ms, make_id
 from omni_cli.domain.ledger import NewRequest, RequestRow
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.leases import Leases
 from omni_cli.store.port import Connection, Row, Store, among

@@ -13,7 +13,7 @@ from msgspec import Struct
 from omni_cli.domain.budgets import Budget, BudgetStatus
 from omni_cli.domain.periods import local_day, previous, window, zone_of
 from omni_cli.domain.record import replace
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.port import ZONE_KEY, Connection, Row, Table
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from typing import Any
 
 from omni_cli.domain.errors import NotFound
 from omni_cli.domain.ids import parse_id
-from omni_cli.records import ComparisonRow, JudgementRow, ResultRow
-from omni_cli.repositories import Lock
+from omni_cli.records import ComparisonRow, JudgementRow, Lock, ResultRow
 from omni_cli.store.port import Table, read
 
 _RESULT_FIELDS = ResultRow.__struct_fields__

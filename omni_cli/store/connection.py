@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from omni_cli import system
 from omni_cli.domain.errors import Locked, StoreError
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.port import SCHEMA_VERSION, SEALED, Connection, Month, Store
 
 BUSY_TIMEOUT_MS = 15_000

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from omni_cli.domain.chat import Message, message_document, message_from
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.port import Table
 
 

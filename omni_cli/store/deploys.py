@@ -5,8 +5,7 @@ import json
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.guard import MOST_CALLS, Call
 from omni_cli.domain.ids import make_id
-from omni_cli.records import Deploy, DeployState
-from omni_cli.repositories import Lock
+from omni_cli.records import Deploy, DeployState, Lock
 from omni_cli.store.port import Table, read
 
 _SINCE = """

@@ -6,8 +6,7 @@ from typing import Any
 
 from omni_cli.domain.discovery import Facts, Finding
 from omni_cli.domain.record import asdict
-from omni_cli.records import Discovered
-from omni_cli.repositories import Lock
+from omni_cli.records import Discovered, Lock
 from omni_cli.store.port import Table
 
 

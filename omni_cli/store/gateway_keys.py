@@ -11,8 +11,7 @@ from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.record import asdict
 from omni_cli.domain.sessions import Session
 from omni_cli.domain.words import meant
-from omni_cli.records import ClientKey, digest_of
-from omni_cli.repositories import Lock
+from omni_cli.records import ClientKey, Lock, digest_of
 from omni_cli.store.port import Row, Table, read
 
 _ADD = """

@@ -11,7 +11,7 @@ from omni_cli.domain.health import STUCK_MS, SlotUse
 from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow
 from omni_cli.domain.periods import HOUR_MS, local_day
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.port import ZONE_KEY, Row, Table, read
 from omni_cli.store.slots import slot_use
 

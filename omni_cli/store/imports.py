@@ -10,8 +10,7 @@ from omni_cli.domain.ids import RANDOM_BITS, make_id
 from omni_cli.domain.imports import ImportedCall, LogFile, PricedCall, sessions_of
 from omni_cli.domain.ledger import AttemptRow, RequestRow
 from omni_cli.domain.periods import DAY_MS
-from omni_cli.records import KnownCalls
-from omni_cli.repositories import Lock
+from omni_cli.records import KnownCalls, Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.port import Connection, Store, among

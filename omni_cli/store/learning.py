@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from omni_cli.domain.drift import Seen
-from omni_cli.records import ModelStats
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock, ModelStats
 from omni_cli.store.port import Table
 
 

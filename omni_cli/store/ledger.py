@@ -23,7 +23,7 @@ from omni_cli.domain.ledger import (
     RequestEnd,
     RequestRow,
 )
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore
 from omni_cli.store.leases import FORSAKEN_S

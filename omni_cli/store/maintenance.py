@@ -12,8 +12,7 @@ from pathlib import Path
 from omni_cli.domain.errors import StoreError
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
-from omni_cli.records import BackupFacts, StoreFacts, StoreStats
-from omni_cli.repositories import Lock
+from omni_cli.records import BackupFacts, Lock, StoreFacts, StoreStats
 from omni_cli.store.budgets import BudgetStore, PeriodDrift
 from omni_cli.store.port import SCHEMA_VERSION, Month, Store
 from omni_cli.store.rebuild import RollupRebuild

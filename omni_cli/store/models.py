@@ -9,8 +9,7 @@ from msgspec import Struct, field
 
 from omni_cli.domain.models import ModelInfo, fold_alias
 from omni_cli.domain.prices import Price, price_from_json, price_to_json
-from omni_cli.records import StoredPrice
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock, StoredPrice
 from omni_cli.store.port import Row, Table
 
 _UPSERT = """

@@ -16,8 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from omni_cli.domain.errors import StoreError
-from omni_cli.records import MoveFacts
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock, MoveFacts
 from omni_cli.store.port import MOVE_KEY, Row, Store, sealed
 from omni_cli.store.schema import statements
 

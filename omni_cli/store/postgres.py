@@ -37,8 +37,7 @@ except ImportError as exc:
     ) from exc
 
 from omni_cli.domain.errors import ConfigError, Locked, StoreError, Unsure
-from omni_cli.records import StoreFacts, StoreStats
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock, StoreFacts, StoreStats
 from omni_cli.store import partitions
 from omni_cli.store.port import LOCKS, SCHEMA_VERSION, SEALED, Connection, Cursor, Month, Store
 

@@ -1,17 +1,22 @@
 """Providers, and the states of circuit breakers that all processes share."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import convert
 
 from omni_cli.domain.models import Provider, ProviderStatus
 from omni_cli.domain.record import asdict
-from omni_cli.repositories import BreakerChange, Lock
+from omni_cli.records import Lock
 from omni_cli.store.port import Row, Table
 from omni_cli.store.slots import NO_LIMIT
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import BreakerChange
 
 _SELECT = "SELECT * FROM providers"
 #: The columns that are the fields of a ``Provider``; the others tell of its last test.

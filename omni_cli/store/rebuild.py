@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 from omni_cli.domain.errors import StoreError
 from omni_cli.domain.periods import HOUR_MS, local_day
-from omni_cli.records import RollupCheck
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock, RollupCheck
 from omni_cli.store.port import ZONE_KEY, Connection, Store
 from omni_cli.store.rollups import REBUILD_KEY, Building, RollupStore, pour
 from omni_cli.store.schema import ROLLUPS, Rollup

@@ -28,7 +28,7 @@ from omni_cli.domain.ledger import (
     RequestRow,
 )
 from omni_cli.domain.periods import HOUR_MS, local_day
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.port import ZONE_KEY, Connection, Table, among
 from omni_cli.store.rows import getter
 from omni_cli.store.schema import (

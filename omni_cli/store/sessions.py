@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.sessions import Session, SessionRow, SessionUse
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.port import Table
 from omni_cli.store.rows import request_row, under_way
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from omni_cli.domain.shadow import Claim, Pair, Shadow
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.abtests import TrialStore
 from omni_cli.store.port import read, yes
 

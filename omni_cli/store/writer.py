@@ -34,7 +34,7 @@ from omni_cli.domain.errors import SameId, StoreError, Unsure
 from omni_cli.domain.ledger import Allowance, AttemptEnd, RequestEnd
 from omni_cli.domain.periods import HOUR_MS
 from omni_cli.domain.record import asdict
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.budgets import BudgetStore
 from omni_cli.store.health_windows import HealthWindowStore, hour_sums
 from omni_cli.store.late_ledger import LateLedger, Record, attempt_record, request_record

@@ -17,7 +17,7 @@ from omni_cli import config as settings
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.errors import ConfigError, Locked, StoreError, Unsure
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from omni_cli.store.budgets import BudgetStore
 from tests.engine import DATABASES
 from tests.postgres import MISSING, programs

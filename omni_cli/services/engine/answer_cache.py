@@ -4,9 +4,11 @@ The same request: messages, tools and every parameter alike, of the same role an
 routed to the same model. Whether it is streamed makes no other request.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
@@ -14,7 +16,9 @@ from omni_cli.domain.chat import ChatChunk, Completion, MediaPart, ToolCall, Too
 from omni_cli.domain.record import asdict, replace
 from omni_cli.ports import Clock
 from omni_cli.records import CachedAnswer
-from omni_cli.repositories import Answers
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import Answers
 
 #: What all answers together may take.
 LIMIT_BYTES = 64 * 1024 * 1024

@@ -1,5 +1,7 @@
 """One chat: decide, open the ledger row, have it carried out, settle, report."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +14,6 @@ from omni_cli.domain.ids import make_id
 from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestRow, RequestState
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
-from omni_cli.repositories import Assignments, Conversations, Learning, Ledger, Models
 from omni_cli.services.engine.answer_cache import AnswerCache, Remembered
 from omni_cli.services.engine.attempts import Progress, Target, carried_out
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan, ChatPlanner, Experiments
@@ -24,6 +25,7 @@ from omni_cli.services.engine.turns import ended
 from omni_cli.services.money.prices import PriceBook, cost_or_none
 
 if TYPE_CHECKING:
+    from omni_cli.repositories import Assignments, Conversations, Learning, Ledger, Models
     from omni_cli.services.engine.own import Give, Steps, Tools
 
 _TITLE_CHARS = 60
@@ -74,8 +76,8 @@ class ChatService:
         ledger: Ledger,
         learning: Learning,
         routing: RoutingService,
-        tools: "Callable[[], Tools]",
-        steps: "Callable[[], Steps]",
+        tools: Callable[[], Tools],
+        steps: Callable[[], Steps],
         recovery: Recovery,
         names: Names,
         clock: Clock,
@@ -200,9 +202,7 @@ class ChatService:
             await handover.leave(exc)
             raise
 
-    async def carry_out(
-        self, run: ChatRun, give: "Give", new_turns: Sequence[Message] = ()
-    ) -> None:
+    async def carry_out(self, run: ChatRun, give: Give, new_turns: Sequence[Message] = ()) -> None:
         """Have a request answered, and settle it, however it ends.
 
         Args:

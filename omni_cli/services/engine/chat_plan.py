@@ -1,5 +1,7 @@
 """Who is to answer a chat, and what that rests on; nothing is written or sent."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,7 +26,6 @@ from omni_cli.domain.models import ChainLink
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import NO_EVIDENCE, Candidate, Decision
 from omni_cli.domain.vendor_env import no_key_hint, refused_key_hint
-from omni_cli.repositories import Assignments
 from omni_cli.services.engine.attempts import AttemptSummary, Target
 from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.fleet_view import taken_out, wants_key
@@ -33,6 +34,7 @@ from omni_cli.services.engine.routing import RouteOptions, RoutingService, optio
 from omni_cli.services.engine.turns import listed
 
 if TYPE_CHECKING:
+    from omni_cli.repositories import Assignments
     from omni_cli.services.engine.chat import ChatRun
 
 
@@ -62,7 +64,7 @@ class ChatJob(Struct, frozen=True):
     allowed: Callable[[str], bool] | None = None
     org: str = ""
     key: str = ""
-    settled: "Callable[[ChatRun], None] | None" = None
+    settled: Callable[[ChatRun], None] | None = None
 
 
 class Arm(Protocol):

@@ -4,16 +4,20 @@ A check looks at what came back, never at what was asked: checkable failure esca
 prediction of difficulty.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omni_cli.domain.chat import ChatRequest, Completion
 from omni_cli.domain.patterns import Pattern
-from omni_cli.repositories import Learning
 from omni_cli.services.engine.attempts import AttemptSummary
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import Learning
 
 #: "" when the answer passes, else why it does not, in a few words.
 Check = Callable[[Completion], str]

@@ -5,12 +5,17 @@ corrects one of them, wherever it is kept, has mended it: the state counts for n
 for every reader and in every process, without anybody being told.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from omni_cli.domain.breaker import Breaker
 from omni_cli.domain.models import Provider
 from omni_cli.domain.record import replace
-from omni_cli.repositories import BreakerChange, Breakers
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import BreakerChange, Breakers
 
 #: How a stored state begins to look like one that remembers its access; spares parsing the others.
 _MARK, _OPEN = '"access"', '"state": "open"'

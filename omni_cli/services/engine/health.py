@@ -1,5 +1,7 @@
 """Every attempt feeds the circuit breakers that all processes share through the store."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -8,9 +10,9 @@ from omni_cli.domain.breaker import DEFAULT_SETTINGS, Breaker
 from omni_cli.domain.errors import AuthError, ConnectionFailed, ProviderError, QuotaExceeded
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
-from omni_cli.repositories import Breakers
 
 if TYPE_CHECKING:
+    from omni_cli.repositories import Breakers
     from omni_cli.services.engine.attempts import Target
 
 #: A wrong key, spent credit or a dead connection is the whole provider's trouble; anything else
@@ -30,7 +32,7 @@ class HealthRecorder:
         self._clock = clock
         self._error_rate = error_rate
 
-    def admit(self, target: "Target") -> str:
+    def admit(self, target: Target) -> str:
         """Why a call must not go now, or "". Claims the probe of breakers that wait for one.
 
         Nothing is claimed unless all breakers let the call go: a claim without a call would
@@ -70,7 +72,7 @@ class HealthRecorder:
         self._breakers.update(name, change, now_ms=now_ms)
         return won
 
-    def succeeded(self, target: "Target", *, started_ms: int) -> None:
+    def succeeded(self, target: Target, *, started_ms: int) -> None:
         for name in (target.model.id, target.provider.slug):
             if self._breakers.get(name) is not None:
                 self._answered(name, started_ms)
@@ -85,7 +87,7 @@ class HealthRecorder:
             now_ms=now_ms,
         )
 
-    def failed(self, target: "Target", error: ProviderError, *, started_ms: int) -> None:
+    def failed(self, target: Target, error: ProviderError, *, started_ms: int) -> None:
         """Counts against the model or its provider. For the other one the call proves nothing:
         if it was that one's probe, the probe is given back."""
         now_ms = self._now()
@@ -110,7 +112,7 @@ class HealthRecorder:
         )
         self._give_back(other, now_ms, started_ms=started_ms)
 
-    def cancelled(self, target: "Target", *, started_ms: int) -> None:
+    def cancelled(self, target: Target, *, started_ms: int) -> None:
         """The caller went away, or the call was never made: a claimed probe is given back."""
         for name in _names(target):
             self._give_back(name, self._now(), started_ms=started_ms)
@@ -135,5 +137,5 @@ class HealthRecorder:
         return int(self._clock() * 1000)
 
 
-def _names(target: "Target") -> tuple[str, str]:
+def _names(target: Target) -> tuple[str, str]:
     return target.model.id, target.provider.slug

@@ -1,12 +1,16 @@
 """What a name on the command line or in a request's ``model`` field stands for."""
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from omni_cli.domain.errors import NotFound, UsageError
 from omni_cli.domain.words import meant
-from omni_cli.repositories import Assignments, Models, Providers
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import Assignments, Models, Providers
 
 SelectorKind = Literal["auto", "model", "role", "chain"]
 AUTO = "auto"

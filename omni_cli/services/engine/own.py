@@ -3,13 +3,15 @@
 Each is a ``Call`` whose rows are written in batches of one; its chunks go to one reader.
 """
 
+from __future__ import annotations
+
 import asyncio
 import random
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -46,7 +48,6 @@ from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.vendor_env import refused_key_hint
 from omni_cli.ports import Access, Clock, Endpoint, HttpCall, ProviderAdapter, Transport
-from omni_cli.repositories import Writer
 from omni_cli.services.engine.attempts import Progress, Target
 from omni_cli.services.engine.call import Call, none_passed
 from omni_cli.services.engine.checks import Check
@@ -56,6 +57,9 @@ from omni_cli.services.engine.sending import Sending
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.wire.faults import KEY_HINT, is_foreign_thought
 from omni_cli.wire.fitting import fit_model
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import Writer
 
 #: How often a call that waits for a slot looks where nobody rings it, seconds.
 _SLOT_LOOK_S = 0.25
@@ -97,7 +101,7 @@ class Tools(Struct, frozen=True):
             goes on to its end.
     """
 
-    commits: "Singly"
+    commits: Singly
     transport: Callable[[], Transport]
     adapters: Callable[[ProtocolName], ProviderAdapter]
     keys: Keys

@@ -1,8 +1,10 @@
 """How likely a model answers a kind of prompt well: shipped priors and the user's outcomes."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from omni_cli.domain.quality import (
     NO_EVIDENCE,
@@ -14,7 +16,9 @@ from omni_cli.domain.quality import (
     shares,
 )
 from omni_cli.domain.tasks import TASK_TYPES
-from omni_cli.repositories import Learning
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import Learning
 
 #: A model's quality at a kind of prompt: its mean 0..1 or None without evidence; how far the
 #: true one may be off (standard deviation); what it rests on.

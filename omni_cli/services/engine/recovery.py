@@ -5,12 +5,18 @@ written down, else for the input alone. Such figures are marked as estimated, an
 worst case stays held: how much the provider charges is not known.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from omni_cli.domain.ledger import AttemptEnd, AttemptRow, RequestEnd, RequestRow
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
-from omni_cli.repositories import Ledger, Models
 from omni_cli.services.engine.settlement import estimated_usage, input_cost, price_state
 from omni_cli.services.money.prices import allowance_of, cost_or_none
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import Ledger, Models
 
 _LOST = "its process ended before the answer was settled"
 

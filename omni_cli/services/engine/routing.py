@@ -1,5 +1,7 @@
 """From a request to a decision: classify, look at the fleet, decide."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,13 +40,13 @@ from omni_cli.domain.tasks import (
 from omni_cli.domain.tokens import estimate_tokens
 from omni_cli.ports import Clock
 from omni_cli.records import StoredPrice
-from omni_cli.repositories import Assignments, Breakers, Learning, Models, Providers
 from omni_cli.services.engine.fleet_view import FleetView, Quality
 from omni_cli.services.engine.names import AUTO_SELECTOR, Selector
 from omni_cli.services.money.prices import PriceBook
 
 if TYPE_CHECKING:
     from omni_cli.domain.budgets import BudgetStatus
+    from omni_cli.repositories import Assignments, Breakers, Learning, Models, Providers
 
 #: A long-lived process sees what others changed (D1: within 5 s) after at most this long, ms.
 FRESH_MS = 4_000
@@ -99,7 +101,7 @@ class RoutingService:
         quality: Quality,
         clock: Clock,
         consent: Consent = DEFAULT_CONSENT,
-        budgets: "Callable[[int], Sequence[BudgetStatus]]" = lambda _: (),
+        budgets: Callable[[int], Sequence[BudgetStatus]] = lambda _: (),
         speeds: SpeedOf = lambda _model, _usd: None,
     ) -> None:
         self._providers = providers

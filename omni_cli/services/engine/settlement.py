@@ -1,7 +1,10 @@
 """One attempt's answer being received, and its settlement in the ledger."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from omni_cli.domain.batch import Opening
 from omni_cli.domain.bounds import DEFAULT_MAX_OUTPUT
@@ -23,10 +26,12 @@ from omni_cli.domain.prices import Price
 from omni_cli.domain.pricing import borrowed, input_cost_nusd, units_nusd, worst_case_nusd
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
-from omni_cli.repositories import Attempts
 from omni_cli.services.engine.attempts import AttemptSummary, Progress, Target
 from omni_cli.services.engine.health import HealthRecorder
 from omni_cli.services.money.prices import allowance_of, cost_or_none
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import Attempts
 
 #: How often a running stream's progress is written down, seconds.
 CHECKPOINT_S = 0.25

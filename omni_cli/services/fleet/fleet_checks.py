@@ -1,8 +1,10 @@
 """What a fleet's values must be, whoever sets them."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Container, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -19,7 +21,9 @@ from omni_cli.domain.models import (
 from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.secrets import scrub
 from omni_cli.domain.words import meant
-from omni_cli.repositories import Assignments, Models, Providers
+
+if TYPE_CHECKING:
+    from omni_cli.repositories import Assignments, Models, Providers
 
 _SECRET_HEADER = Pattern(r"auth|cookie|secret|token|api[-_]?key", re.IGNORECASE)
 

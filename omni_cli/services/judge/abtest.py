@@ -5,6 +5,8 @@ where a request failed or the user's outcomes are below the middle, else as good
 it is frozen, so that the evidence may be looked at at any time (domain/abtest.py).
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,9 +20,9 @@ from omni_cli.domain.money import format_usd, usd, usd_string
 from omni_cli.domain.periods import DAY_MS, iso
 from omni_cli.domain.record import asdict, replace
 from omni_cli.ports import Clock
-from omni_cli.repositories import Trials
 
 if TYPE_CHECKING:
+    from omni_cli.repositories import Trials
     from omni_cli.services.fleet.fleet import FleetService
 
 
@@ -39,7 +41,7 @@ class ArmReport(Struct, frozen=True):
 
 class Report(Struct, frozen=True):
     test: AbTest
-    settings: "Settings"
+    settings: Settings
     champion: ArmReport
     challenger: ArmReport
     evidence: Evidence
@@ -148,7 +150,7 @@ class AbTests(Struct, kw_only=True, eq=False):
     """
 
     trials: Trials
-    fleet: "Callable[[], FleetService]"
+    fleet: Callable[[], FleetService]
     clock: Clock
     rng: random.Random
     note: Callable[[str], None] = lambda _: None

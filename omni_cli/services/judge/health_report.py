@@ -36,7 +36,8 @@ from omni_cli.domain.money import usd
 from omni_cli.domain.periods import HOUR_MS, iso
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
-from omni_cli.repositories import Breakers, HealthWindows, Lock, Models, Providers, Store
+from omni_cli.records import Lock
+from omni_cli.repositories import Breakers, HealthWindows, Models, Providers, Store
 from omni_cli.services.engine.at_once import at_once
 from omni_cli.services.fleet.listing import Lister
 from omni_cli.services.money.prices import utc_day

@@ -12,7 +12,8 @@ from omni_cli.domain.ledger import RequestRow
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.quality import OutcomeKind, outcome_counts
 from omni_cli.ports import Clock
-from omni_cli.repositories import Learning, Ledger, Lock, Store
+from omni_cli.records import Lock
+from omni_cli.repositories import Learning, Ledger, Store
 from omni_cli.services.engine.routing import prompt_form
 from omni_cli.services.judge.alerts import Alert
 

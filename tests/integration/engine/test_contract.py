@@ -16,7 +16,7 @@ import pytest
 from omni_cli.bootstrap import App
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.record import replace
-from omni_cli.repositories import Lock
+from omni_cli.records import Lock
 from tests.integration.engine.conftest import FIRST, HEDGED, SECOND, Way, Wish
 
 #: By the name of a fault, whether the same model is asked again.
