@@ -8,11 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
+
+#: The name of a setting of glibc's ``mallopt``, from its malloc.h.
+_ARENA_MAX = -8
 
 #: Asked to stop, by a system or a person.
 STOPS = (signal.SIGTERM, signal.SIGINT)
@@ -146,6 +149,16 @@ else:
             yield
         finally:
             termios.tcsetattr(handle, termios.TCSADRAIN, before)
+
+
+def share_memory() -> None:
+    """Let all threads take memory from one place, where the C library gives each its own (glibc):
+    what one freed is of no use to others there, and a process of many short threads grows."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def on_signals(

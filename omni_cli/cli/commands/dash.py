@@ -47,9 +47,11 @@ def run(theme: str | None = None, tab: str | None = None) -> None:
 
     Raises UsageError: no such theme or tab.
     """
+    from omni_cli.system import share_memory
     from omni_cli.tui.app import OmniApp
     from omni_cli.tui.registry import TABS
 
+    share_memory()
     ids = [entry.id for entry in TABS]
     if tab is not None and tab not in ids:
         raise UsageError(f"no tab {tab!r}", hint=f"one of {', '.join(ids)}")
