@@ -291,9 +291,9 @@ class OmniApp(App[None]):
             gc.collect()
 
     async def _rest(self) -> None:
-        """Wait until no key came for a moment."""
-        while (left := self._heard + _REST_S - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+        """Wait until no key came for a moment, and no dialog dims what would be drawn."""
+        while (left := self._heard + _REST_S - time.monotonic()) > 0 or len(self.screen_stack) > 1:
+            await asyncio.sleep(max(left, _REST_S))
         await asyncio.sleep(0)
 
     async def compare(self, *models: str) -> None:
