@@ -134,17 +134,6 @@ def given_span(omni_app: App, from_date: str | None, to_date: str | None) -> tup
     return span.start_ms, span.end_ms
 
 
-def percent(text: str, option: str) -> float:
-    """10% and 0.1 are the same."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value <= 1:
-        raise UsageError(f"{option} is a share such as 10% or 0.1, not {text!r}")
-    return value
-
-
 def read_key(slug: str) -> str:
     """An API key from stdin; a terminal is asked without showing it.
 

@@ -3,6 +3,8 @@ wrong name may have meant."""
 
 from collections.abc import Iterable, Mapping
 
+from omni_cli.domain.errors import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -51,6 +53,17 @@ def apart(a: float, b: float) -> tuple[str, str]:
         if shown[0] != shown[1]:
             break
     return shown
+
+
+def share_of(text: str, what: str) -> float:
+    """10% and 0.1 are the same. Raises UsageError: it is none from 0 to 1."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise UsageError(f"{what} is a share such as 10% or 0.1, not {text!r}")
+    return value
 
 
 def percent(share: float | None, digits: int = 0) -> str:

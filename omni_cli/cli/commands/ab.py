@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money, omni, percent
+from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money, omni
 from omni_cli.cli.render import emit_json, milliseconds, note, out, paint, trial_lines
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd, usd_to_nusd
+from omni_cli.domain.words import share_of
 from omni_cli.services.judge.abtest import ArmReport, Report, Settings, report_document
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -55,13 +56,13 @@ def start(
         alpha,
         "rating" if metric == "rating" else "success",
         "cheaper" if goal == "cheaper" else "better",
-        percent(margin, "--margin"),
+        share_of(margin, "--margin"),
         None if limit is None else usd_to_nusd(limit),
         settle * 60,
         auto,
     )
     with omni(quiet=as_json) as omni_app:
-        test = omni_app.abtests.start(role, challenger, percent(share, "--share"), settings)
+        test = omni_app.abtests.start(role, challenger, share_of(share, "--share"), settings)
         if as_json:
             emit_json(report_document(omni_app.abtests.report(test)))
             return

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import Apply, DryRun, JsonFlag, ask, omni, percent
+from omni_cli.cli.common import Apply, DryRun, JsonFlag, ask, omni
 from omni_cli.cli.exits import ASSERTION
 from omni_cli.cli.render import Style, answer, emit_json, moment, note, out, paint
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import UsageError, file_errors
 from omni_cli.domain.periods import duration_ms
-from omni_cli.domain.words import counted
+from omni_cli.domain.words import counted, share_of
 from omni_cli.services.fleet.apply import Change, changes_document
 from omni_cli.services.judge.deploys import Standing, standing_document
 
@@ -155,7 +155,7 @@ def apply(
             return
         omni_app.deploys.begin(
             wanted,
-            share=None if share is None else percent(share, "--share"),
+            share=None if share is None else share_of(share, "--share"),
             for_s=None if lasting is None else duration_ms(lasting) / 1000,
             condition=rollback_if or "",
             target=str(file),

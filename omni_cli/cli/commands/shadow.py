@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from omni_cli.bootstrap import App
-from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money, omni, percent
+from omni_cli.cli.common import JsonFlag, complete_models, complete_roles, money, omni
 from omni_cli.cli.render import emit_json, note, out, paint, trial_lines
 from omni_cli.cli.tables import Column, table
 from omni_cli.domain.errors import BudgetExceeded, UsageError
 from omni_cli.domain.money import format_usd, usd_to_nusd
 from omni_cli.domain.shadow import ALPHA, AUTO, MARGIN, WORDS, Evidence
-from omni_cli.domain.words import counted
+from omni_cli.domain.words import counted, share_of
 from omni_cli.services.judge.shadow import Report, Settings, report_document
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -58,12 +58,12 @@ def start(
     daily = money(re.sub(r"\s*/\s*day$", "", budget), "--budget")
     if daily is None:
         raise UsageError("--budget is US dollars a day", hint="for example --budget 1.00/day")
-    settings = Settings(wait=wait, alpha=alpha, margin=percent(margin, "--margin"))
+    settings = Settings(wait=wait, alpha=alpha, margin=share_of(margin, "--margin"))
     with omni(quiet=as_json) as omni_app:
         begun = omni_app.shadow.start(
             role,
             challenger,
-            share=percent(share, "--share"),
+            share=share_of(share, "--share"),
             budget_nusd=usd_to_nusd(daily),
             judge="" if judge == "none" else judge,
             settings=settings,

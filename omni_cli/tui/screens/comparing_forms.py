@@ -17,6 +17,7 @@ from omni_cli.domain.commands import check_here
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.scoring import KINDS, verdict
+from omni_cli.domain.words import share_of
 from omni_cli.services.judge.abtest import Settings
 from omni_cli.services.judge.compare_report import Answer, Report
 from omni_cli.tui import text
@@ -241,7 +242,7 @@ def abtest_form(loader: Loader, role: str, model: str) -> FormScreen:
             goal="cheaper" if values["goal"] == "cheaper" else "better",
             auto=values["auto"] == "yes",
         )
-        omni.abtests.start(role, model, _percent(values["share"]), settings)
+        omni.abtests.start(role, model, share_of(values["share"], "it"), settings)
 
     return FormScreen(
         loader,
@@ -253,20 +254,9 @@ def abtest_form(loader: Loader, role: str, model: str) -> FormScreen:
     )
 
 
-def _percent(text: str) -> float:
-    """10% and 0.1 are the same. Raises UsageError."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < 1:
-        raise UsageError(f"a share such as 10% or 0.1, not {text!r}")
-    return value
-
-
 def _share(text: str) -> str:
     try:
-        _percent(text)
+        share_of(text, "it")
     except UsageError as exc:
         return exc.message
     return ""

@@ -341,7 +341,7 @@ def _whole(value: str) -> str:
 def _amount(value: str) -> str:
     if not value:
         return ""
-    amount = figure(value)
+    amount = None if "$" in value else figure(value)
     if amount is None:
         return "a number, such as 0.25"
     return "" if amount >= 0 else "0 or more"
