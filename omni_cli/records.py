@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: How many of the newest requests a filter looks through.
 NEWEST = 5_000
+#: Values that sums must have, by dimension.
+Filters: TypeAlias = "Mapping[str, str]"
 DeployState = Literal["canary", "watching", "promoted", "held", "rolled_back", "aborted", "left"]
 
 

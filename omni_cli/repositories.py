@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         DeployState,
         Discovered,
         Failure,
+        Filters,
         JudgementRow,
         KnownCalls,
         Lock,
@@ -105,28 +106,14 @@ class Reports(Protocol):
     def first_day(self) -> int | None: ...
     def anything_open(self) -> bool: ...
     def totals(
-        self,
-        first: int,
-        last: int,
-        by: Sequence[str] = (),
-        filters: Mapping[str, str] | None = None,
+        self, first: int, last: int, by: Sequence[str] = (), filters: Filters | None = None
     ) -> dict[tuple[str, ...], Totals]: ...
-    def daily(
-        self, first: int, last: int, filters: Mapping[str, str] | None = None
-    ) -> dict[int, Totals]: ...
+    def daily(self, first: int, last: int, filters: Filters | None = None) -> dict[int, Totals]: ...
     def daily_by(
-        self,
-        first: int,
-        last: int,
-        by: Sequence[str],
-        filters: Mapping[str, str] | None = None,
+        self, first: int, last: int, by: Sequence[str], filters: Filters | None = None
     ) -> dict[tuple[int, tuple[str, ...]], Totals]: ...
     def latencies(
-        self,
-        first: int,
-        last: int,
-        by: Sequence[str] = (),
-        filters: Mapping[str, str] | None = None,
+        self, first: int, last: int, by: Sequence[str] = (), filters: Filters | None = None
     ) -> dict[tuple[str, ...], dict[int, int]]: ...
     def hours(self, first_ms: int, last_ms: int, agent: str = "") -> list[HourUse]: ...
     def block_began(self, last_ms: int, agent: str = "") -> int | None: ...

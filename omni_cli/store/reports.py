@@ -1,12 +1,12 @@
 """What reports read: sums over days, from the rollups alone. Days are yyyymmdd, both included."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from omni_cli.domain.analytics import TOTALS_FIELDS, Totals
 from omni_cli.domain.blocks import HourUse
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.periods import HOUR_MS
-from omni_cli.records import Baseline, UsageLine
+from omni_cli.records import Baseline, Filters, UsageLine
 from omni_cli.store.port import Table
 from omni_cli.store.schema import DAY, DIMENSIONS, HOUR, SESSION, Rollup
 from omni_cli.store.statusline import block_began, hours
@@ -57,11 +57,7 @@ class ReportStore(Table):
         return self._value(int, "SELECT min(day) FROM rollup_day")
 
     def totals(
-        self,
-        first: int,
-        last: int,
-        by: Sequence[str] = (),
-        filters: Mapping[str, str] | None = None,
+        self, first: int, last: int, by: Sequence[str] = (), filters: "Filters | None" = None
     ) -> dict[tuple[str, ...], Totals]:
         """Sums by some of DIMENSIONS, or of those of sessions; without any, one sum under the empty
         tuple. What names no session counts under "" there."""
@@ -84,7 +80,7 @@ class ReportStore(Table):
         first: int,
         last: int,
         by: Sequence[str],
-        filters: Mapping[str, str],
+        filters: Filters,
         rollup: Rollup | None = None,
     ) -> dict[tuple[str, ...], Totals]:
         rollup = rollup or _rollup_of(by, filters)
@@ -100,18 +96,12 @@ class ReportStore(Table):
             if row["calls"] or row["attempts"] or row["cost_nusd"]
         }
 
-    def daily(
-        self, first: int, last: int, filters: Mapping[str, str] | None = None
-    ) -> dict[int, Totals]:
+    def daily(self, first: int, last: int, filters: "Filters | None" = None) -> dict[int, Totals]:
         """Sums by day; days without usage are left out."""
         return {day: sums for (day, _), sums in self.daily_by(first, last, (), filters).items()}
 
     def latencies(
-        self,
-        first: int,
-        last: int,
-        by: Sequence[str] = (),
-        filters: Mapping[str, str] | None = None,
+        self, first: int, last: int, by: Sequence[str] = (), filters: "Filters | None" = None
     ) -> dict[tuple[str, ...], dict[int, int]]:
         """Calls by latency bucket; ``by`` may hold "day" (as text) besides DIMENSIONS. They are not
         kept by session."""
@@ -140,11 +130,7 @@ class ReportStore(Table):
         return block_began(self._store.db, last_ms, agent)
 
     def daily_by(
-        self,
-        first: int,
-        last: int,
-        by: Sequence[str],
-        filters: Mapping[str, str] | None = None,
+        self, first: int, last: int, by: Sequence[str], filters: "Filters | None" = None
     ) -> dict[tuple[int, tuple[str, ...]], Totals]:
         """Sums by day and some of DIMENSIONS, or of those of sessions, among what names one."""
         rollup = _rollup_of(by, filters or {})
@@ -214,7 +200,7 @@ def _rollup_of(by: Iterable[str], filters: Iterable[str]) -> Rollup:
 
 
 def _where(
-    first: int, last: int, filters: Mapping[str, str] | None, rollup: Rollup = DAY
+    first: int, last: int, filters: "Filters | None", rollup: Rollup = DAY
 ) -> tuple[str, dict[str, object]]:
     """Filters name columns of the rollup; any other name is a mistake of the caller."""
     names = list(filters or ())

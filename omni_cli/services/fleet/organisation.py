@@ -22,14 +22,14 @@ from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.record import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from omni_cli.domain.analytics import Totals
     from omni_cli.domain.blocks import HourUse
     from omni_cli.domain.budgets import Budget, BudgetStatus
     from omni_cli.domain.models import Chain, ModelInfo, Provider, ProviderStatus, Role, Rule
     from omni_cli.domain.prices import Price
-    from omni_cli.records import Baseline, ClientKey, StoredPrice, UsageLine
+    from omni_cli.records import Baseline, ClientKey, Filters, StoredPrice, UsageLine
     from omni_cli.repositories import Assignments, Budgets, ClientKeys, Models, Providers, Reports
     from omni_cli.services.judge.health_report import FleetHealth
 
@@ -590,7 +590,7 @@ class OrgReports:
         self._raw = raw
         self._org = org
 
-    def _only(self, filters: Mapping[str, str] | None) -> dict[str, str]:
+    def _only(self, filters: Filters | None) -> dict[str, str]:
         return {**(filters or {}), "org": self._org}
 
     def first_day(self) -> int | None:
@@ -600,34 +600,20 @@ class OrgReports:
         return self._raw.anything_open()
 
     def totals(
-        self,
-        first: int,
-        last: int,
-        by: Sequence[str] = (),
-        filters: Mapping[str, str] | None = None,
+        self, first: int, last: int, by: Sequence[str] = (), filters: Filters | None = None
     ) -> dict[tuple[str, ...], Totals]:
         return self._raw.totals(first, last, by, self._only(filters))
 
-    def daily(
-        self, first: int, last: int, filters: Mapping[str, str] | None = None
-    ) -> dict[int, Totals]:
+    def daily(self, first: int, last: int, filters: Filters | None = None) -> dict[int, Totals]:
         return self._raw.daily(first, last, self._only(filters))
 
     def daily_by(
-        self,
-        first: int,
-        last: int,
-        by: Sequence[str],
-        filters: Mapping[str, str] | None = None,
+        self, first: int, last: int, by: Sequence[str], filters: Filters | None = None
     ) -> dict[tuple[int, tuple[str, ...]], Totals]:
         return self._raw.daily_by(first, last, by, self._only(filters))
 
     def latencies(
-        self,
-        first: int,
-        last: int,
-        by: Sequence[str] = (),
-        filters: Mapping[str, str] | None = None,
+        self, first: int, last: int, by: Sequence[str] = (), filters: Filters | None = None
     ) -> dict[tuple[str, ...], dict[int, int]]:
         return self._raw.latencies(first, last, by, self._only(filters))
 
