@@ -104,28 +104,18 @@ class ChatPlan(Struct, frozen=True):
         )
 
 
-class ChatPlanner:
+class ChatPlanner(Struct, kw_only=True, eq=False):
     """Args:
     experiments: A/B tests of roles, where there may be any.
     failover: whether another model may stand in for the one that was chosen.
     """
 
-    def __init__(
-        self,
-        *,
-        assignments: Assignments,
-        routing: RoutingService,
-        experiments: Experiments | None,
-        default_retries: int,
-        default_timeout_ms: int,
-        failover: bool,
-    ) -> None:
-        self._assignments = assignments
-        self._routing = routing
-        self._experiments = experiments
-        self._retries = default_retries
-        self._timeout_ms = default_timeout_ms
-        self._failover = failover
+    assignments: Assignments
+    routing: RoutingService
+    experiments: Experiments | None
+    default_retries: int
+    default_timeout_ms: int
+    failover: bool
 
     def plan(self, job: ChatJob) -> ChatPlan:
         """Decide, without writing or sending anything.
@@ -138,10 +128,10 @@ class ChatPlanner:
         selector = job.selector
         options = options_for(selector, job.options)
         named = selector.kind == "model"
-        chain = self._assignments.chain(selector.name) if selector.kind == "chain" else None
+        chain = self.assignments.chain(selector.name) if selector.kind == "chain" else None
         arm = self._arm(job, options) if not named and chain is None else None
         lead = None if arm is None else arm.model
-        decision = self._routing.decide(
+        decision = self.routing.decide(
             job.request,
             replace(options, role_lead=lead),
             selector,
@@ -160,7 +150,7 @@ class ChatPlanner:
             ranked = ladder(decision)
             # Whoever asks for a cascade asks for the dearer models in it too.
             consent = replace(consent, any_cost=True, free_to_paid=True, chain_multiple=None)
-        if not self._failover:
+        if not self.failover:
             ranked = ranked[:1]
         expected = {c.model: c.expected_cost_nusd for c in decision.candidates}
         links = {} if chain is None else {link.model: link for link in chain.links}
@@ -176,9 +166,9 @@ class ChatPlanner:
 
     def _arm(self, job: ChatJob, options: RouteOptions) -> Any:
         """The arm of an A/B test of the role, for real traffic only."""
-        if self._experiments is None or not options.role or job.source not in _TESTED:
+        if self.experiments is None or not options.role or job.source not in _TESTED:
             return None
-        return self._experiments.arm(options.role, job.conversation)
+        return self.experiments.arm(options.role, job.conversation)
 
     def _target(
         self,
@@ -186,9 +176,9 @@ class ChatPlanner:
         expected_nusd: int | None,
         link: ChainLink | None,
     ) -> Target:
-        model, provider, price = self._routing.known(model_id)
-        retries = model.settings.get("max_retries", self._retries)
-        timeout_ms = model.settings.get("timeout_ms", self._timeout_ms)
+        model, provider, price = self.routing.known(model_id)
+        retries = model.settings.get("max_retries", self.default_retries)
+        timeout_ms = model.settings.get("timeout_ms", self.default_timeout_ms)
         return Target(
             model,
             provider,
@@ -196,7 +186,7 @@ class ChatPlanner:
             retries if link is None else link.max_retries,
             timeout_ms if link is None else link.timeout_ms,
             expected_nusd,
-            partial(self._routing.price_named, provider),
+            partial(self.routing.price_named, provider),
         )
 
     def _no_route(self, decision: Decision, options: RouteOptions, selector: Selector) -> OmniError:
@@ -231,7 +221,7 @@ class ChatPlanner:
             slug, reason = told[0]
             message = f"no model can take this: {shown}"
             if reason.startswith("no key"):
-                provider = self._routing.provider(slug)
+                provider = self.routing.provider(slug)
                 variable = None if provider is None else provider.key_env
                 return MissingKey(message, hint=no_key_hint(slug, variable))
             return ConfigError(message, hint=refused_key_hint(slug))

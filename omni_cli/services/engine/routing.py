@@ -80,7 +80,7 @@ class RouteOptions(Struct, frozen=True):
     escalate: bool = False
 
 
-class RoutingService:
+class RoutingService(Struct, kw_only=True, eq=False):
     """Reads the fleet on first use, and again when what it read is older than FRESH_MS.
 
     Args:
@@ -89,33 +89,18 @@ class RoutingService:
         speeds: what is known of a model's speed before it was measured.
     """
 
-    def __init__(
-        self,
-        *,
-        providers: Providers,
-        models: Models,
-        assignments: Assignments,
-        learning: Learning,
-        breakers: Breakers,
-        has_key: Callable[[Provider], bool],
-        quality: Quality,
-        clock: Clock,
-        consent: Consent = DEFAULT_CONSENT,
-        budgets: Callable[[int], Sequence[BudgetStatus]] = lambda _: (),
-        speeds: SpeedOf = lambda _model, _usd: None,
-    ) -> None:
-        self._providers = providers
-        self._models = models
-        self._assignments = assignments
-        self._learning = learning
-        self._breakers = breakers
-        self._has_key = has_key
-        self._quality = quality
-        self._clock = clock
-        self._consent = consent
-        self._budgets = budgets
-        self._speeds = speeds
-        self._fleet: FleetView | None = None
+    providers: Providers
+    models: Models
+    assignments: Assignments
+    learning: Learning
+    breakers: Breakers
+    has_key: Callable[[Provider], bool]
+    quality: Quality
+    clock: Clock
+    consent: Consent = DEFAULT_CONSENT
+    budgets: Callable[[int], Sequence[BudgetStatus]] = lambda _: ()
+    speeds: SpeedOf = lambda _model, _usd: None
+    _fleet: FleetView | None = None
 
     def decide(
         self,
@@ -158,22 +143,22 @@ class RoutingService:
             order_name=order_name,
             consent=consent,
         )
-        contenders = fleet.contenders(pool, estimate, self._quality, named=named)
+        contenders = fleet.contenders(pool, estimate, self.quality, named=named)
         return decide(query, contenders, fleet.rules)
 
     def _listed(self, selector: Selector) -> tuple[tuple[str, ...], str, Consent]:
         """The models that the caller's word stands for, in order, whose they are, and what may
         stand in for them. A role's are its decision's own matter."""
         if selector.kind == "model":
-            return (selector.name,), "", self._consent
-        chain = self._assignments.chain(selector.name) if selector.kind == "chain" else None
+            return (selector.name,), "", self.consent
+        chain = self.assignments.chain(selector.name) if selector.kind == "chain" else None
         if chain is None:
-            return (), "", self._consent
+            return (), "", self.consent
         links = tuple(link.model for link in chain.links)
         consent = replace(
-            self._consent,
+            self.consent,
             any_cost=chain.any_cost,
-            free_to_paid=bool(chain.allow_free_to_paid or self._consent.free_to_paid),
+            free_to_paid=bool(chain.allow_free_to_paid or self.consent.free_to_paid),
             listed=links,
             chain=chain.name,
             chain_multiple=chain.max_cost_multiple,
@@ -232,24 +217,24 @@ class RoutingService:
             self._fleet.see(self._read_breakers())
 
     def _read_breakers(self) -> Mapping[str, Breaker]:
-        return {target: Breaker.from_json(text) for target, text in self._breakers.all().items()}
+        return {target: Breaker.from_json(text) for target, text in self.breakers.all().items()}
 
     def _load(self) -> FleetView:
-        now_ms = int(self._clock() * 1000)
+        now_ms = int(self.clock() * 1000)
         if self._fleet is None or not 0 <= now_ms - self._fleet.now_ms < FRESH_MS:
-            providers = {p.slug: p for p in self._providers.all()}
+            providers = {p.slug: p for p in self.providers.all()}
             self._fleet = FleetView(
                 providers=providers,
-                models=self._models.of_providers(providers),
-                prices=PriceBook(self._models, now_ms=now_ms),
-                rules=[_compiled(rule) for rule in self._assignments.rules() if rule.enabled],
-                roles={role.name: role for role in self._assignments.roles()},
-                stats=self._learning.stats(),
+                models=self.models.of_providers(providers),
+                prices=PriceBook(self.models, now_ms=now_ms),
+                rules=[_compiled(rule) for rule in self.assignments.rules() if rule.enabled],
+                roles={role.name: role for role in self.assignments.roles()},
+                stats=self.learning.stats(),
                 breakers=self._read_breakers(),
-                keys={slug: self._has_key(provider) for slug, provider in providers.items()},
+                keys={slug: self.has_key(provider) for slug, provider in providers.items()},
                 now_ms=now_ms,
-                budgets=self._budgets(now_ms),
-                speeds=self._speeds,
+                budgets=self.budgets(now_ms),
+                speeds=self.speeds,
             )
         return self._fleet
 
