@@ -92,15 +92,22 @@ class Ask:
         self.foreign: set[str] = set()
         self._parsed: Parsed | None = None
         self._texts: Texts | None = None
-        self.model = self._text("model") if model is None else model
+        if model is None and form is None:
+            one_name("model", self.fields)
+            raw = self.fields.get("model")
+            model = None if raw is None else read_field("model", raw)
+            if not isinstance(model, str) or not model:
+                raise wrong("'model' must name a model")
         if form is not None:
+            model = form.one("model") if model is None else model
             stream = form.value("stream") in ("true", "True", "1")
         if stream is None:
             stated = bytes(self.fields.get("stream", b"null"))
             if stated not in _TRUTHS:
                 raise wrong("'stream' must be true or false")
             stream = caller.streams_unasked if stated == b"null" else stated == b"true"
-        self.stream = stream
+        assert model is not None
+        self.model, self.stream = model, stream
 
     def parsed(self) -> Parsed:
         """In omni's words. Raises BadRequest."""
@@ -172,16 +179,6 @@ class Ask:
             adapter.forget_thoughts(sending, lambda mark: hash(mark) in known)
         wished = self.stream and caller.tells_usage_on_wish and adapter.wish_usage(sending)
         return sending, wished
-
-    def _text(self, name: str) -> str:
-        if self.form is not None:
-            return self.form.one(name)
-        one_name(name, self.fields)
-        raw = self.fields.get(name)
-        value = None if raw is None else read_field(name, raw)
-        if not isinstance(value, str) or not value:
-            raise wrong(f"{name!r} must name a model")
-        return value
 
 
 @lru_cache(maxsize=1024)

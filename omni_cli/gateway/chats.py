@@ -14,10 +14,10 @@ from omni_cli.gateway.aftermath import Aftermath
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.classifying import Classifying
-from omni_cli.gateway.exchange import Exchange, wanted
+from omni_cli.gateway.exchange import Exchange
 from omni_cli.gateway.fleet import Fleet, Fleets
 from omni_cli.gateway.meter import Entry, Meter
-from omni_cli.gateway.options import from_headers
+from omni_cli.gateway.options import from_headers, hedge_s, limit_s
 from omni_cli.gateway.plans import Plan, PlanQuery
 from omni_cli.gateway.receipts import Tools, receipt_headers
 from omni_cli.gateway.remembering import Memory
@@ -107,7 +107,8 @@ class Chats:
         try:
             body = request.content() if request.complete else await request.body()
             if wish is None:
-                ask, options = self._ask(caller, body, request), None
+                told = {n: request.headers[n] for n in caller.forwards if n in request.headers}
+                ask, options = Ask(caller, body, forwarded=told), None
             else:
                 ask, options = wish(body)
             if options is None:
@@ -154,11 +155,11 @@ class Chats:
             if (plan.role or not (plan.named or plan.chain)) and not who.org:
                 call.shadow = self._shadowing.chosen(plan.role or AUTO, ident)
             if check is None:
-                call.hedge_s = wanted(request.headers.get("x-omni-hedge"), plan.hedge_ms)
+                call.hedge_s = hedge_s(request.headers, plan.hedge_ms)
             else:
                 call.accept = check
             request.stops_when_gone = True
-            await call.run(self._limit_s(request))
+            await call.run(limit_s(request.headers, request.limits.request_s))
             if check is not None:
                 self._learn(call)
             if session.id and call.asked is not None:
@@ -207,28 +208,6 @@ class Chats:
     def _join(self, arm: Arm, unit: int) -> None:
         """Count the request in its A/B test, with the next batch that is written."""
         self._commits.job(lambda: self._abtests().join(arm, unit))
-
-    def _limit_s(self, request: Request) -> float:
-        """What the request may take, seconds: less where its caller wants less.
-
-        Raises UsageError: the header is no number of seconds.
-        """
-        most = request.limits.request_s
-        wish = request.headers.get("x-omni-timeout")
-        if wish is None:
-            return most
-        try:
-            seconds = float(wish)
-        except ValueError:
-            seconds = 0.0
-        if not seconds > 0:
-            raise UsageError(f"x-omni-timeout is a number of seconds, not {wish!r}")
-        return min(seconds, most)
-
-    def _ask(self, caller: Caller, body: bytes, request: Request) -> Ask:
-        headers = request.headers
-        forwarded = {name: headers[name] for name in caller.forwards if name in headers}
-        return Ask(caller, body, forwarded=forwarded)
 
     def _plan(self, ask: Ask, options: RouteOptions, request: Request, who: Principal) -> Plan:
         """Who is to answer.

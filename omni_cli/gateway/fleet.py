@@ -31,7 +31,6 @@ from omni_cli.services.engine.routing import RouteOptions, decision_document
 from omni_cli.services.fleet.organisation import owners
 from omni_cli.services.judge.abtest import Arm
 from omni_cli.services.money.prices import PriceBook, cost_or_none
-from omni_cli.wire.client import Client
 from omni_cli.wire.registry import adapter
 
 if TYPE_CHECKING:
@@ -321,9 +320,6 @@ class Fleet:
 
     # --- ways ---------------------------------------------------------------------------------
 
-    def adapter(self, provider: Provider) -> Client:
-        return adapter(provider.protocol)
-
     def endpoint(self, provider: Provider) -> Endpoint:
         """Address and key. Raises MissingKey."""
         found = self._cache.endpoints.get(provider.slug)
@@ -342,7 +338,7 @@ class Fleet:
         key = (target.model.id, operation, stream)
         found = self._cache.lines.get(key)
         if found is None:
-            client, name = self.adapter(target.provider), target.model.wire_name
+            client, name = adapter(target.provider.protocol), target.model.wire_name
             endpoint = self.endpoint(target.provider)
             if operation == "embeddings":
                 call = client.embed(_ANY_TEXTS, name, endpoint)

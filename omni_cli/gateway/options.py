@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from omni_cli.domain.errors import UsageError
-from omni_cli.domain.models import BADGES
+from omni_cli.domain.models import BADGES, HEDGE_MS_RANGE
 from omni_cli.domain.money import figure, usd_to_nusd
 from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import COMPLEXITIES, LATENCY_PREFS, PRIORITIES, TASK_TYPES
@@ -24,6 +24,7 @@ _HEADERS = {
 }
 #: How a header says yes and no.
 _TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_OFF = ("off", "no", "0")
 _LONGEST = 200
 _MOST_CONTEXT = 999_999_999
 
@@ -83,6 +84,44 @@ def with_options(options: RouteOptions, given: Mapping[str, Any]) -> RouteOption
             raise UsageError(f"context_tokens is a whole number from 0 to {_MOST_CONTEXT:,}")
         changes["context_tokens"] = tokens
     return replace(options, **changes)
+
+
+def hedge_s(headers: Mapping[str, str], setting_ms: int | None) -> float | None:
+    """Seconds until another model is asked as well; None: never.
+
+    Args:
+        headers: ``x-omni-hedge`` goes before the chain's ``setting_ms``.
+
+    Raises:
+        UsageError: the header is neither "off" nor milliseconds.
+    """
+    low, high = HEDGE_MS_RANGE
+    header = headers.get("x-omni-hedge")
+    if header is None:
+        return None if setting_ms is None else setting_ms / 1000
+    text = header.strip().lower()
+    if text in _OFF:
+        return None
+    if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
+        raise UsageError(f"x-omni-hedge is off, or milliseconds from {low} to {high}")
+    return int(text) / 1000
+
+
+def limit_s(headers: Mapping[str, str], most_s: float) -> float:
+    """What a request may take, seconds: less than ``most_s`` where its caller wants less.
+
+    Raises UsageError: the header is no number of seconds.
+    """
+    wish = headers.get("x-omni-timeout")
+    if wish is None:
+        return most_s
+    try:
+        seconds = float(wish)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise UsageError(f"x-omni-timeout is a number of seconds, not {wish!r}")
+    return min(seconds, most_s)
 
 
 def _money(value: object) -> int:

@@ -23,7 +23,7 @@ from omni_cli.gateway.asks import Ask, Thoughts
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.fleet import Fleet
 from omni_cli.gateway.passing import PassedFolder
-from omni_cli.gateway.plans import Line, Plan
+from omni_cli.gateway.plans import Plan, Way
 from omni_cli.gateway.traces import RequestTrace, Traces
 from omni_cli.http.client import UpstreamPool
 from omni_cli.http.request import Request
@@ -31,22 +31,11 @@ from omni_cli.services.engine.attempts import Progress, Target, carried_out
 from omni_cli.services.engine.call import Call, request_end
 from omni_cli.services.engine.commits import Commits
 from omni_cli.services.engine.decisions import named_decision
-from omni_cli.services.engine.sending import Sending
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.services.engine.turns import ended
 
 #: Models that ``x-omni-skipped`` names at most.
 _MOST_SKIPPED = 8
-
-
-class Way(Struct):
-    """A call that is ready to be committed. ``same``: caller and provider speak one protocol;
-    ``wished``: usage was asked for though the caller had not."""
-
-    line: Line
-    sent: Sending
-    same: bool
-    wished: bool
 
 
 class Tools(Struct, frozen=True):
@@ -193,25 +182,19 @@ class Receipt(Call[Way]):
             opened=self.opened,
             rpm=target.rpm,
         )
+        error: BaseException | None = None
         try:
             await self.tools.commits.open(opening)
-        except BaseException:
-            self._take(opening)
-            if opening.committed:  # its caller left in the same moment
-                self._read(opening, target).stop(Cancelled("the caller went away"))
-            raise
-        self._take(opening)
-        return self._read(opening, target)
-
-    def _take(self, opening: Opening) -> None:
+        except BaseException as exc:  # noqa: BLE001  # raised below, once what stands is known
+            error = exc
         if opening.request is not self.new:  # another process had its id
             self.new, self.name = opening.request, id_text(opening.request.id)
         self.opened, self._decision = opening.opened, None
-
-    def _read(self, opening: Opening, target: Target) -> Reading:
-        self.progress.tries = opening.n
+        if error is not None and not opening.committed:
+            raise error
+        progress.tries = opening.n
         if opening.ceiling_nusd is not None:
-            self.progress.sent(opening.n, opening.held_nusd)
+            progress.sent(opening.n, opening.held_nusd)
         self.asked = target
         self.reading = Reading(
             self.tools.commits,
@@ -219,11 +202,14 @@ class Receipt(Call[Way]):
             self.clock,
             opening,
             target,
-            self.progress,
+            progress,
             PassedFolder() if self.ask.stream else None,
             False,
             self.ask.sent_tokens,
         )
+        if error is not None:  # its caller left in the same moment
+            self.reading.stop(Cancelled("the caller went away"))
+            raise error
         return self.reading
 
     def end(self, state: RequestState, error: OmniError | None = None) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from omni_cli.domain.chat import ChatChunk
-from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.domain.errors import Malformed, ModelNotFound, NotOffered, ProviderError
 from omni_cli.domain.record import replace
-from omni_cli.gateway.passing import Unread
-from omni_cli.gateway.plans import Line
+from omni_cli.gateway.passing import PassReader, Unread
+from omni_cli.gateway.plans import Way
 from omni_cli.gateway.receipts import Receipt
 from omni_cli.http.answer import Answer
 from omni_cli.http.client import Origin
@@ -16,30 +16,59 @@ from omni_cli.ports import SentBody
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.call import interrupted, none_passed
 from omni_cli.services.engine.settlement import Reading
+from omni_cli.wire.client import Client
 from omni_cli.wire.framing import MAX_EVENT_BYTES
-from omni_cli.wire.reader import AnswerReader
+from omni_cli.wire.reader import AnswerReader, refused
+from omni_cli.wire.registry import adapter
 from omni_cli.wire.server import Answered, StreamWriter
 
+#: The statuses of a server that has no such path, or takes nothing there.
+_NO_SUCH_PATH = (404, 405, 501)
 #: Most bytes of an error's body that are read.
 _MAX_ERROR = 1024 * 1024
 
 
+async def read(call: Receipt, answer: Answer, way: Way, target: Target, reading: Reading) -> None:
+    """What a provider answers, and give it to the caller."""
+    ask, caller, client = call.ask, call.ask.caller, adapter(target.provider.protocol)
+    if ask.operation in caller.passes:
+        await read_passed(call, answer, client, way.sent, target, reading)
+        return
+    if ask.embeds:
+        await read_embeddings(call, answer, client, target, reading, same=way.same)
+        return
+    if not ask.stream:
+        await read_whole(call, answer, client, way, target, reading)
+        return
+    kind, sent = answer.headers.get("content-type", ""), way.line.call
+    call.tools.streams.add(call)
+    # Some servers answer with plain JSON all the same.
+    if way.same and not (sent.framing == "sse" and kind.lower().startswith("application/json")):
+        reader: Reader = PassReader(
+            lambda: client.parser(stream=True),
+            sent.framing,
+            reading,
+            whole=not caller.short_tail or bool(call.cached) or call.shadow is not None,
+            wished=way.wished,
+        )
+    else:
+        reader = Translator(
+            AnswerReader(client, sent, kind), reading, lambda: caller.writer(about(call, target))
+        )
+        kind = caller.stream_type
+    await stream(call, answer, reader, target, reading, kind)
+
+
 async def read_whole(
-    call: Receipt,
-    answer: Answer,
-    line: Line,
-    target: Target,
-    reading: Reading,
-    *,
-    same: bool,
+    call: Receipt, answer: Answer, client: Client, way: Way, target: Target, reading: Reading
 ) -> None:
     body = answer.at_once() or await answer.whole(MAX_EVENT_BYTES)
     checked = call.accept is not None
-    quick = call.ask.caller.glance(body) if same and not checked else None
+    quick = call.ask.caller.glance(body) if way.same and not checked else None
     if quick is not None:
         reading.take(quick)
     else:
-        reader = AnswerReader(call.fleet.adapter(target.provider), line.call)
+        reader = AnswerReader(client, way.line.call)
         for chunk in reader.feed(body):
             reading.take(chunk)
         for chunk in reader.end():
@@ -52,10 +81,10 @@ async def read_whole(
         call.judge(target, reading)
         if call.flaw:
             answered = reading.folder.completion(call.usage)
-            call.rejected = target, answered, body if same else None
+            call.rejected = target, answered, body if way.same else None
             return
     call.end("ok")
-    if not same:
+    if not way.same:
         completion = call.progress.completion
         assert completion is not None
         body = call.ask.caller.whole(completion, about(call, target))
@@ -74,11 +103,10 @@ def give_rejected(call: Receipt) -> None:
 
 
 async def read_embeddings(
-    call: Receipt, answer: Answer, target: Target, reading: Reading, *, same: bool
+    call: Receipt, answer: Answer, client: Client, target: Target, reading: Reading, *, same: bool
 ) -> None:
     """A list of vectors; of the caller's own protocol it is passed on as it came, and only
     its usage is read."""
-    client = call.fleet.adapter(target.provider)
     body = await answer.whole(MAX_EVENT_BYTES)
     vectors = None if same else client.vectors(body)
     usage = client.vectors_usage(body) if vectors is None else vectors.usage
@@ -93,13 +121,13 @@ async def read_embeddings(
 
 
 async def read_passed(
-    call: Receipt, answer: Answer, sent: SentBody, target: Target, reading: Reading
+    call: Receipt, answer: Answer, client: Client, sent: SentBody, target: Target, reading: Reading
 ) -> None:
     """What goes on as it came, whatever it is; only its usage is read."""
     kind = answer.headers.get("content-type", "")
 
     def counted(body: bytes) -> None:
-        usage = call.fleet.adapter(target.provider).passed_usage(sent, body)
+        usage = client.passed_usage(sent, body)
         reading.take(ChatChunk(usage=usage, finish_reason="stop"))
 
     if kind.lower().startswith("text/event-stream"):
@@ -277,6 +305,24 @@ def conceal(fault: ProviderError, slug: str, host: str) -> None:
         fault.args = (fault.message,)
     if host in fault.hint:
         fault.hint = ""
+
+
+async def refusal(call: Receipt, answer: Answer, way: Way, target: Target) -> ProviderError:
+    """Why a provider refused. Of an operation that it may lack it says nothing of the model's
+    chats."""
+    client, operation = adapter(target.provider.protocol), call.ask.operation
+    body = await error_body(answer)
+    fault = refused(client, way.line.call, answer.status, answer.headers, body)
+    lacks = isinstance(fault, ModelNotFound) or fault.status in _NO_SUCH_PATH
+    if operation == "chat" or not lacks:
+        return fault
+    return NotOffered(
+        f"{target.provider.slug} does not offer /{operation} with {target.model.id}: "
+        f"{fault.message}",
+        hint=f"name a model of a provider that has /{operation}; omni models list",
+        status=404,
+        provider_code=fault.provider_code,
+    )
 
 
 async def error_body(answer: Answer) -> str:

@@ -118,7 +118,7 @@ class StoredResponses:
         if not provider.enabled:
             raise NotFound(f"{gone}, which is switched off", hint=f"omni providers enable {slug}")
         fleet = self._fleets.of(who.org)
-        client, endpoint = fleet.adapter(provider), fleet.endpoint(provider)
+        client, endpoint = adapter(provider.protocol), fleet.endpoint(provider)
         call = client.ask_cost(endpoint, ident) if isinstance(client, TellsCost) else None
         if call is None:
             raise NotFound(f"{gone}, which keeps none")

@@ -14,7 +14,7 @@ from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ModelInfo, ProtocolName
 from omni_cli.domain.record import replace
-from omni_cli.gateway.exchange import written
+from omni_cli.gateway.plans import written
 from omni_cli.ports import Endpoint
 from omni_cli.wire.anthropic.server import AnthropicMessages
 from omni_cli.wire.features import FEATURES, Feature, put

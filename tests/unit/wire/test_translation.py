@@ -10,7 +10,7 @@ import pytest
 from omni_cli.domain.chat import ChatChunk, Completion, ToolCall, ToolCallDelta
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ModelInfo, ProtocolName, Provider
-from omni_cli.gateway.exchange import written
+from omni_cli.gateway.plans import written
 from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.sending import Sending, fields_of
