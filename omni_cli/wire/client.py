@@ -1,16 +1,21 @@
 """A protocol as providers are told it: ports.ProviderAdapter, and what the gateway asks more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.embeddings import Texts, Vectors
+from omni_cli.domain.errors import ProviderError
 from omni_cli.ports import Endpoint, HttpCall, ProviderAdapter, SentBody
+from omni_cli.wire import faults
 from omni_cli.wire.facts import Facts
 from omni_cli.wire.values import unsupported
 
 
 class Client(Facts, ProviderAdapter):
     """The base of every protocol's client."""
+
+    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
+        return faults.explain(status, headers, body)
 
     def wish_usage(self, sent: SentBody) -> bool:
         """Ask in a caller's own body for its stream's usage; whether the caller had not.

@@ -184,6 +184,14 @@ def _wishes(request: ChatRequest, says: Says, told: list[str]) -> dict[str, Any]
     return kept
 
 
+def write_plain(body: dict[str, Any], request: ChatRequest, *same: str, **named: str) -> None:
+    """Put into a body what a request says in plain values: by their own names, or a protocol's."""
+    for field, name in (*((field, field) for field in same), *named.items()):
+        value = getattr(request, field)
+        if value is not None and value != ():
+            body[name] = list(value) if isinstance(value, tuple) else value
+
+
 def write_wishes(body: dict[str, Any], request: ChatRequest, says: Says) -> None:
     """Write what was wished and can be told, but for what is part of another field's value."""
     fields = says.facts.writes

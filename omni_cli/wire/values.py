@@ -247,3 +247,10 @@ def is_strict_schema(schema: object) -> bool:
         if set(as_list(schema.get("required"))) != names:
             return False
     return all(is_strict_schema(value) for value in schema.values())
+
+
+def listed(entries: object) -> list[JsonObject]:
+    """The entries of a list of models. Raises Malformed: it is none."""
+    if not isinstance(entries, list):
+        raise Malformed("The model list holds no list of models")
+    return [as_object(entry) for entry in entries]

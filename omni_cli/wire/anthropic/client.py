@@ -21,7 +21,7 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.clouds import USUAL_PLACES, vertex_location
-from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.domain.errors import Malformed
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
@@ -36,6 +36,7 @@ from omni_cli.wire.fitting import (
     in_words,
     leave_out,
     object_schema,
+    write_plain,
     write_wishes,
 )
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
@@ -50,6 +51,7 @@ from omni_cli.wire.values import (
     bearer,
     compact,
     get,
+    listed,
     load_object,
     own_blocks,
     post,
@@ -126,12 +128,7 @@ class Anthropic(AnthropicFacts, Client):
         for name, value in thoughts.items():
             body[name] = {**body.get(name, {}), **value}
         body["max_tokens"] = max_tokens
-        if request.temperature is not None:
-            body["temperature"] = request.temperature
-        if request.top_p is not None:
-            body["top_p"] = request.top_p
-        if request.stop:
-            body["stop_sequences"] = list(request.stop)
+        write_plain(body, request, "temperature", "top_p", stop="stop_sequences")
         _add_tools(body, request)
         write_wishes(body, request, _SAYS)
         body["messages"] = _messages(request.messages)
@@ -155,9 +152,6 @@ class Anthropic(AnthropicFacts, Client):
 
     def parser(self, *, stream: bool) -> AnswerParser:
         return _StreamParser() if stream else _PlainParser()
-
-    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
-        return faults.explain(status, headers, body)
 
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)
@@ -215,9 +209,7 @@ class Anthropic(AnthropicFacts, Client):
         said = load_object(body, "model list")
         if "publisherModels" in said:
             return published_models(said)
-        entries = said.get("data")
-        if not isinstance(entries, list):
-            raise Malformed("The model list holds no list of models")
+        entries = listed(said.get("data"))
         return [
             RemoteModel(
                 wire_name=wire_name,
@@ -225,7 +217,7 @@ class Anthropic(AnthropicFacts, Client):
                 context_window=as_limit(entry.get("max_input_tokens")),
                 max_output=as_limit(entry.get("max_tokens")),
             )
-            for entry in map(as_object, entries)
+            for entry in entries
             if (wire_name := as_text(entry.get("id")))
         ]
 

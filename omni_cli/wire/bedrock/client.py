@@ -26,7 +26,15 @@ from omni_cli.wire.anthropic.client import fit_claude, thinking_of, thinking_off
 from omni_cli.wire.bedrock import BedrockFacts, bounds
 from omni_cli.wire.bedrock.framing import EXCEPTION
 from omni_cli.wire.client import Client
-from omni_cli.wire.fitting import Alphabet, Says, fit, in_words, object_schema, write_wishes
+from omni_cli.wire.fitting import (
+    Alphabet,
+    Says,
+    fit,
+    in_words,
+    object_schema,
+    write_plain,
+    write_wishes,
+)
 from omni_cli.wire.parsing import CallSlots, StreamParser, finished_as
 from omni_cli.wire.values import (
     JsonObject,
@@ -38,6 +46,7 @@ from omni_cli.wire.values import (
     bearer,
     compact,
     get,
+    listed,
     load_object,
     own_blocks,
     post,
@@ -144,12 +153,7 @@ class Bedrock(BedrockFacts, Client):
             request = replace(request, reasoning_effort=None, told=told)
         if most is not None:
             settings["maxTokens"] = most
-        if request.temperature is not None:
-            settings["temperature"] = request.temperature
-        if request.top_p is not None:
-            settings["topP"] = request.top_p
-        if request.stop:
-            settings["stopSequences"] = list(request.stop)
+        write_plain(settings, request, "temperature", top_p="topP", stop="stopSequences")
         caches = _CACHES.search(wire_name) is not None
         body: JsonObject = {"messages": _messages(request.messages, caches, claude)}
         if system := _system(request.messages, caches):
@@ -189,9 +193,7 @@ class Bedrock(BedrockFacts, Client):
         return get(url, endpoint=endpoint, auth=bearer(endpoint))
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]:
-        entries = load_object(body, "model list").get("modelSummaries")
-        if not isinstance(entries, list):
-            raise Malformed("The model list holds no list of models")
+        entries = listed(load_object(body, "model list").get("modelSummaries"))
         return [
             RemoteModel(
                 wire_name=wire_name,
@@ -199,7 +201,7 @@ class Bedrock(BedrockFacts, Client):
                 input_types=_types(entry.get("inputModalities")),
                 output_types=_types(entry.get("outputModalities")),
             )
-            for entry in map(as_object, entries)
+            for entry in entries
             if (wire_name := as_text(entry.get("modelId")))
             and as_object(entry.get("modelLifecycle")).get("status") != "LEGACY"
         ]

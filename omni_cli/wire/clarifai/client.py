@@ -3,13 +3,13 @@
 Source: Clarifai API guide, "PostModelOutputs" (``/v2/users/../apps/../models/../outputs``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 from omni_cli.domain.bounds import CallBound
 from omni_cli.domain.chat import ChatChunk, ChatRequest, MediaPart, Usage
-from omni_cli.domain.errors import BadRequest, Malformed, ProviderError
+from omni_cli.domain.errors import BadRequest, Malformed
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.clarifai import ClarifaiFacts
@@ -22,6 +22,7 @@ from omni_cli.wire.values import (
     as_text,
     compact,
     get,
+    listed,
     load_object,
     post,
 )
@@ -49,9 +50,6 @@ class Clarifai(ClarifaiFacts, Client):
     def parser(self, *, stream: bool) -> AnswerParser:
         return _Parser("event" if stream else "answer")
 
-    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
-        return faults.explain(status, headers, body)
-
     def bound(self, sent: SentBody) -> CallBound:  # noqa: ARG002  # the port's signature
         """Billed by the call: no tokens at all."""
         return CallBound(0, plain=True, writes=False)
@@ -65,12 +63,10 @@ class Clarifai(ClarifaiFacts, Client):
         return get(url, endpoint=endpoint, auth=_auth(endpoint))
 
     def parse_models(self, body: str) -> Sequence[RemoteModel]:
-        entries = load_object(body, "model list").get("models")
-        if not isinstance(entries, list):
-            raise Malformed("The model list holds no list of models")
+        entries = listed(load_object(body, "model list").get("models"))
         return [
             RemoteModel(wire_name=_wire_name(entry), name=as_text(entry.get("name")) or None)
-            for entry in map(as_object, entries)
+            for entry in entries
             if as_text(entry.get("id"))
         ]
 

@@ -23,7 +23,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.clouds import vertex_location
 from omni_cli.domain.embeddings import Texts, Vectors
-from omni_cli.domain.errors import ContentFiltered, Malformed, ProviderError
+from omni_cli.domain.errors import ContentFiltered, Malformed
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
@@ -35,6 +35,7 @@ from omni_cli.wire.fitting import (
     fit,
     in_words,
     object_schema,
+    write_plain,
     write_wishes,
 )
 from omni_cli.wire.gemini import GeminiFacts, bounds
@@ -50,6 +51,7 @@ from omni_cli.wire.values import (
     bearer,
     compact,
     get,
+    listed,
     load_json,
     load_object,
     own_blocks,
@@ -127,9 +129,6 @@ class Gemini(GeminiFacts, Client):
     def parser(self, *, stream: bool) -> AnswerParser:
         return _Parser(stream)
 
-    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
-        return faults.explain(status, headers, body)
-
     def embed(self, texts: Texts, wire_name: str, endpoint: Endpoint) -> HttpCall:
         if vertex_location(endpoint.base_url) is not None:
             raise unsupported("embeddings on Vertex AI", self.name)
@@ -187,9 +186,7 @@ class Gemini(GeminiFacts, Client):
         said = load_object(body, "model list")
         if "publisherModels" in said:
             return published_models(said)
-        entries = said.get("models")
-        if not isinstance(entries, list):
-            raise Malformed("The model list holds no list of models")
+        entries = listed(said.get("models"))
         return [
             RemoteModel(
                 wire_name=as_text(entry.get("name")).removeprefix("models/"),
@@ -198,7 +195,7 @@ class Gemini(GeminiFacts, Client):
                 max_output=as_limit(entry.get("outputTokenLimit")),
                 badges=frozenset({"reasoning"}) if entry.get("thinking") is True else frozenset(),
             )
-            for entry in map(as_object, entries)
+            for entry in entries
             if as_text(entry.get("name"))
             and "generateContent" in as_list(entry.get("supportedGenerationMethods"))
         ]
@@ -266,16 +263,8 @@ def _thinking(request: ChatRequest, wire_name: str, old: bool) -> ChatRequest:
 
 def _settings(request: ChatRequest, old: bool, wire_name: str) -> JsonObject:
     settings: JsonObject = {}
-    if request.max_output_tokens is not None:
-        settings["maxOutputTokens"] = request.max_output_tokens
-    if request.temperature is not None:
-        settings["temperature"] = request.temperature
-    if request.top_p is not None:
-        settings["topP"] = request.top_p
-    if request.stop:
-        settings["stopSequences"] = list(request.stop)
-    if request.seed is not None:
-        settings["seed"] = request.seed
+    names = {"max_output_tokens": "maxOutputTokens", "top_p": "topP", "stop": "stopSequences"}
+    write_plain(settings, request, "temperature", "seed", **names)
     if request.json_mode or request.json_schema is not None:
         settings["responseMimeType"] = "application/json"
     if request.json_schema is not None:

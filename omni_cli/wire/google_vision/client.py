@@ -3,12 +3,12 @@
 Source: Cloud Vision API reference, ``images:annotate``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from omni_cli.domain.bounds import CallBound
 from omni_cli.domain.chat import ChatChunk, ChatRequest, MediaPart, Usage
-from omni_cli.domain.errors import BadRequest, Malformed, ProviderError
+from omni_cli.domain.errors import BadRequest, Malformed
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
@@ -72,9 +72,6 @@ class GoogleVision(GoogleVisionFacts, Client):
 
     def parser(self, *, stream: bool) -> AnswerParser:
         return _Parser("event" if stream else "answer")
-
-    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
-        return faults.explain(status, headers, body)
 
     def bound(self, sent: SentBody) -> CallBound:  # noqa: ARG002  # the port's signature
         """Billed by the call: no tokens at all."""

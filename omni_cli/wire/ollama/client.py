@@ -22,6 +22,7 @@ from omni_cli.wire.fitting import (
     object_schema,
     reasoning_text,
     result_text,
+    write_plain,
     write_wishes,
 )
 from omni_cli.wire.ollama import OllamaFacts, bounds
@@ -170,16 +171,9 @@ def _think(effort: str, wire_name: str) -> bool | str:
 
 def _options(request: ChatRequest) -> JsonObject:
     options: JsonObject = {}
-    if request.max_output_tokens is not None:
-        options["num_predict"] = request.max_output_tokens
-    if request.temperature is not None:
-        options["temperature"] = request.temperature
-    if request.top_p is not None:
-        options["top_p"] = request.top_p
-    if request.stop:
-        options["stop"] = list(request.stop)
-    if request.seed is not None:
-        options["seed"] = request.seed
+    write_plain(
+        options, request, "temperature", "top_p", "stop", "seed", max_output_tokens="num_predict"
+    )
     return options
 
 

@@ -19,8 +19,15 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.embeddings import Texts, Vectors
-from omni_cli.domain.errors import Malformed, ProviderError
-from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
+from omni_cli.domain.errors import Malformed
+from omni_cli.ports import (
+    AnswerParser,
+    Endpoint,
+    HttpCall,
+    RemoteModel,
+    SentBody,
+    WireEvent,
+)
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
 from omni_cli.wire.fitting import (
@@ -31,6 +38,7 @@ from omni_cli.wire.fitting import (
     reasoning_text,
     result_text,
     with_the_word,
+    write_plain,
     write_wishes,
 )
 from omni_cli.wire.openai import OpenAiFacts, bounds
@@ -83,18 +91,9 @@ class OpenAiCompatible(OpenAiFacts, Client):
             body["messages"][-1][quirks.prefix] = True
         if request.stream and quirks.stream_options:
             body["stream_options"] = {"include_usage": True}
-        if request.max_output_tokens is not None:
-            body[quirks.max_tokens] = request.max_output_tokens
-        if request.temperature is not None:
-            body["temperature"] = request.temperature
-        if request.top_p is not None:
-            body["top_p"] = request.top_p
-        if request.stop:
-            body["stop"] = list(request.stop)
-        if request.seed is not None:
-            body[quirks.seed] = request.seed
-        if request.reasoning_effort is not None:
-            body["reasoning_effort"] = request.reasoning_effort
+        names = {"max_output_tokens": quirks.max_tokens, "seed": quirks.seed}
+        same = ("temperature", "top_p", "stop", "reasoning_effort")
+        write_plain(body, request, *same, **names)
         _add_tools(body, request, quirks)
         write_wishes(body, request, quirks.says)
         if request.json_schema is not None:
@@ -117,9 +116,6 @@ class OpenAiCompatible(OpenAiFacts, Client):
 
     def parser(self, *, stream: bool) -> AnswerParser:
         return _Parser(stream)
-
-    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
-        return faults.explain(status, headers, body)
 
     def wish_usage(self, sent: SentBody) -> bool:
         if not quirks_of(sent.base_url).stream_options:

@@ -8,10 +8,17 @@ prices per token.
 
 from decimal import Decimal
 
-from omni_cli.domain.errors import Malformed
 from omni_cli.domain.money import figure
 from omni_cli.ports import RemoteModel
-from omni_cli.wire.values import JsonObject, as_limit, as_list, as_object, as_text, load_json
+from omni_cli.wire.values import (
+    JsonObject,
+    as_limit,
+    as_list,
+    as_object,
+    as_text,
+    listed,
+    load_json,
+)
 
 _PER_TOKEN = {
     "prompt": "input",
@@ -59,9 +66,7 @@ def parse_models(body: str) -> list[RemoteModel]:
     entries = listing if isinstance(listing, list) else as_object(listing).get("data")
     if entries is None and isinstance(listing, dict) and listing.get("object") == "list":
         entries = []  # Ollama with no model writes null
-    if not isinstance(entries, list):
-        raise Malformed("The model list holds no list of models")
-    models = (_model(as_object(entry)) for entry in entries)
+    models = map(_model, listed(entries))
     return [model for model in models if model is not None]
 
 

@@ -17,7 +17,7 @@ from omni_cli.domain.chat import (
     ToolCallDelta,
     Usage,
 )
-from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.domain.errors import Malformed
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
@@ -33,6 +33,7 @@ from omni_cli.wire.fitting import (
     object_schema,
     result_text,
     with_the_word,
+    write_plain,
     write_wishes,
 )
 from omni_cli.wire.openai.azure import auth_of, url_of
@@ -102,12 +103,7 @@ class OpenAiResponses(ResponsesFacts, Client):
         }
         if system:
             body["instructions"] = system
-        if request.max_output_tokens is not None:
-            body["max_output_tokens"] = request.max_output_tokens
-        if request.temperature is not None:
-            body["temperature"] = request.temperature
-        if request.top_p is not None:
-            body["top_p"] = request.top_p
+        write_plain(body, request, "max_output_tokens", "temperature", "top_p")
         if request.reasoning_effort is not None:
             body["reasoning"] = {"effort": request.reasoning_effort, "summary": "auto"}
             # What the next turn needs to go on with this reasoning; others refuse the field.
@@ -140,9 +136,6 @@ class OpenAiResponses(ResponsesFacts, Client):
 
     def parser(self, *, stream: bool) -> AnswerParser:
         return _StreamParser() if stream else _PlainParser()
-
-    def explain(self, status: int, headers: Mapping[str, str], body: str) -> ProviderError:
-        return faults.explain(status, headers, body)
 
     bound = staticmethod(bounds.bound)
     limit = staticmethod(bounds.write)
