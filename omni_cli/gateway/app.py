@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import sys
+import time
 from collections.abc import Callable
 
 from msgspec import Struct, field
@@ -14,34 +15,29 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.shadow import Shadow
 from omni_cli.gateway import cors
-from omni_cli.gateway.aftermath import Aftermath
 from omni_cli.gateway.auth import KeyRing, Principal
 from omni_cli.gateway.batches import BatchPaths
-from omni_cli.gateway.breakers import LiveBreakers
-from omni_cli.gateway.chats import Chats, Ids
-from omni_cli.gateway.classifying import Classifying
+from omni_cli.gateway.chats import Aftermath, Chats, Classifying, Ids
 from omni_cli.gateway.commands import Commands
 from omni_cli.gateway.deadlines import Deadlines
 from omni_cli.gateway.desk import Desk
-from omni_cli.gateway.fleet import Fleets
+from omni_cli.gateway.fleet import Fleets, LiveBreakers
 from omni_cli.gateway.live_status import LiveStatus
 from omni_cli.gateway.long_jobs import LongJobs
 from omni_cli.gateway.management import Management
 from omni_cli.gateway.meter import NO_LIMIT, Meter, Quota, SharedCounts
 from omni_cli.gateway.own_api import OwnApi
 from omni_cli.gateway.receipts import Tools
-from omni_cli.gateway.redis_counts import shared_counts
 from omni_cli.gateway.remembering import Memory
 from omni_cli.gateway.routes import Route, meant
 from omni_cli.gateway.sessions import Sessions
 from omni_cli.gateway.shadowing import Shadowing
-from omni_cli.gateway.store_counts import StoreCounts
+from omni_cli.gateway.shared_counts import StoreCounts, shared_counts
 from omni_cli.gateway.stored import StoredResponses
 from omni_cli.gateway.subscriptions import Subscriptions
 from omni_cli.gateway.surface import Surface
 from omni_cli.gateway.terminals import Terminals
 from omni_cli.gateway.traces import Traces
-from omni_cli.gateway.watching import Watcher
 from omni_cli.http.client import UpstreamPool
 from omni_cli.http.environment import Proxies
 from omni_cli.http.outside import Guarded
@@ -53,6 +49,73 @@ from omni_cli.services.judge.alerts import budget_alerts
 from omni_cli.wire.server import Refused
 
 log = logging.getLogger("omni.gateway")
+
+#: How often the same failure is logged again, seconds.
+_AGAIN_S = 30.0
+
+
+class Watcher:
+    """Does ``work`` every ``period_s`` seconds. What it raises is logged and counted, and it goes
+    on: a watcher that ended would leave a revoked key valid for good.
+
+    Args:
+        name: what it looks at, for the log.
+    """
+
+    def __init__(self, name: str, period_s: float, work: Callable[[], None]) -> None:
+        self.name = name
+        self.failures = 0
+        #: Why it failed the last time, "" when it did not.
+        self.trouble = ""
+        self._period_s = period_s
+        self._work = work
+        self._told_at = -_AGAIN_S
+        self._stopped = False
+        self._task = self._begin()
+
+    def _begin(self) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(self._run())
+        task.add_done_callback(self._ended)
+        return task
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._period_s)
+            self.look()
+
+    def look(self) -> None:
+        """Once, now."""
+        try:
+            self._work()
+        except OmniError as exc:
+            self._failed(exc.message)
+        except Exception as exc:  # noqa: BLE001  # whatever it is, the next look may be better
+            self._failed(f"{type(exc).__name__}: {exc}")
+        else:
+            if self.trouble:
+                log.warning("%s: well again", self.name)
+                self.trouble = ""
+
+    def _failed(self, why: str) -> None:
+        self.failures += 1
+        now = time.monotonic()
+        if why != self.trouble or now - self._told_at >= _AGAIN_S:
+            self._told_at = now
+            log.error("%s failed, trying again: %s", self.name, why)
+        self.trouble = why
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if self._stopped or asyncio.get_running_loop().is_closed():
+            return
+        self.failures += 1
+        why = "cancelled" if task.cancelled() else repr(task.exception())
+        log.error("%s ended (%s); starting it again", self.name, why)
+        self._task = self._begin()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._task.cancel()
+
 
 #: How often the store is looked at for changes, and streams are written down, seconds.
 _POLL_S = 0.25

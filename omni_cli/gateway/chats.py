@@ -2,18 +2,21 @@
 
 import asyncio
 import secrets
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
+from omni_cli.bootstrap import App
+from omni_cli.domain.aftermath import Hint, asked_before, digest, hint
+from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.errors import NoRoute, NotFound, OmniError, UsageError
 from omni_cli.domain.ids import RANDOM_BITS, id_text, make_id
 from omni_cli.domain.ledger import NewRequest
 from omni_cli.domain.record import replace
 from omni_cli.domain.sessions import Session
 from omni_cli.domain.shadow import AUTO
-from omni_cli.gateway.aftermath import Aftermath
 from omni_cli.gateway.asks import Ask
 from omni_cli.gateway.auth import Principal
-from omni_cli.gateway.classifying import Classifying
 from omni_cli.gateway.exchange import Exchange
 from omni_cli.gateway.fleet import Fleet, Fleets
 from omni_cli.gateway.meter import Entry, Meter
@@ -31,6 +34,86 @@ from omni_cli.services.engine.names import AmbiguousName, Selector, shown
 from omni_cli.services.engine.routing import RouteOptions
 from omni_cli.services.judge.abtest import AbTests, Arm
 from omni_cli.wire.server import Caller, Refused
+
+#: Classifications at once.
+_AT_ONCE = 8
+
+
+class Classifying:
+    """Args:
+    app: made into one for each thread.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._pool: ThreadPoolExecutor | None = None
+        self._own = threading.local()
+        self._made: list[App] = []
+        self._known: dict[bytes, str] = {}
+
+    async def of(self, request: ChatRequest, name: str, key: str) -> str | None:
+        """The type of a request by the model that ``name`` is, None where it does not say.
+
+        Args:
+            key: the caller's, whose budgets hold for this, too.
+        """
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_AT_ONCE, "classifying")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._ask, request, name, key)
+
+    def _ask(self, request: ChatRequest, name: str, key: str) -> str | None:
+        app: App | None = getattr(self._own, "app", None)
+        if app is None:
+            app = self._own.app = App(self._app.env, clock=self._app.clock, org="")
+            self._made.append(app)
+        if app.classifier.name != name:  # the setting is another now
+            app.refresh()
+        app.classifier.known = self._known
+        return app.classifier.of(request, key)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        for app in self._made:
+            app.close()
+
+
+#: Prompts that are known again.
+_KNOWN = 4096
+
+
+class Aftermath:
+    """Args:
+    note: writes an outcome of a request down, with the next batch.
+    """
+
+    def __init__(self, note: Callable[[int, Hint], None]) -> None:
+        self._note = note
+        self._answered: dict[bytes, int] = {}
+
+    def look(self, ask: Ask) -> bytes:
+        """What a request tells of the one before; returns the mark to keep once it is answered.
+
+        Raises BadRequest: the body cannot be read.
+        """
+        messages = ask.parsed().request.messages
+        mark = digest(messages)
+        again = self._answered.pop(mark, None)
+        if again is not None:
+            self._note(again, Hint("retry", 0.0, "the same prompt came again"))
+            return mark
+        before = asked_before(messages)
+        request = self._answered.pop(digest(before), None) if before else None
+        found = None if request is None else hint(messages)
+        if request is not None and found is not None:
+            self._note(request, found)
+        return mark
+
+    def answered(self, mark: bytes, request: int) -> None:
+        while len(self._answered) >= _KNOWN:
+            del self._answered[next(iter(self._answered))]
+        self._answered[mark] = request
 
 
 class Ids:

@@ -3,7 +3,7 @@ it changes in the store, in the settings or among the keys."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -19,8 +19,9 @@ from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
 from omni_cli.domain.routing import Decision
-from omni_cli.gateway.breakers import LiveBreakers
+from omni_cli.gateway.plans import Line, Plan, PlanQuery, line_of
 from omni_cli.ports import Endpoint
+from omni_cli.repositories import BreakerChange, Breakers
 from omni_cli.services.engine.attempts import Target
 from omni_cli.services.engine.chat_plan import ChatJob, ChatPlan
 from omni_cli.services.engine.decisions import named_decision
@@ -35,7 +36,70 @@ from omni_cli.wire.registry import adapter
 
 if TYPE_CHECKING:
     from omni_cli.domain.prices import Price
-from omni_cli.gateway.plans import Line, Plan, PlanQuery, line_of
+
+
+class LiveBreakers:
+    """What this process has seen, over what the store said last.
+
+    Args:
+        stored: where all processes meet, within a job.
+        seen: what it says, asked on start and on ``reload``.
+        later: runs a job within the next transaction (Commits.job).
+        changed: told when a breaker's state changed here.
+    """
+
+    def __init__(
+        self,
+        stored: Breakers,
+        *,
+        seen: Callable[[], Mapping[str, str]],
+        later: Callable[[Callable[[], None]], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._stored = stored
+        self._seen = seen
+        self._later = later
+        self._changed = changed
+        self._live = dict(seen())
+        self._unwritten = 0
+
+    def all(self) -> Mapping[str, str]:
+        return self._live
+
+    def get(self, target: str) -> str | None:
+        return self._live.get(target)
+
+    def update(self, target: str, change: BreakerChange, *, now_ms: int) -> None:
+        """Change it here at once and in the store soon, where others may have changed it too."""
+        old = self._live.get(target)
+        new = change(old)
+        if new == old:
+            return
+        self._live[target] = new
+        self._changed()
+        self._unwritten += 1
+        pending = True
+
+        def write() -> None:
+            nonlocal pending
+            self._stored.update(target, change, now_ms=now_ms)
+            if pending:
+                pending = False
+                self._unwritten -= 1
+
+        self._later(write)
+
+    def reload(self) -> bool:
+        """Take over what other processes wrote; returns whether anything is different."""
+        if self._unwritten:
+            return False
+        fresh = dict(self._seen())
+        if fresh == self._live:
+            return False
+        self._live.clear()
+        self._live.update(fresh)
+        return True
+
 
 #: What a named model is planned with: its plan does not depend on the request.
 _ANY_REQUEST = ChatRequest((Message.text_of("user", "."),))

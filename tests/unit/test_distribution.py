@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 import omni_cli
 from omni_cli import plugins
-from omni_cli.gateway.redis_counts import RedisCounts
+from omni_cli.gateway.shared_counts import RedisCounts
 from omni_cli.gateway.traces import Traces
 from omni_cli.plugins import EXTRAS, install_line
 from tools import release

@@ -45,8 +45,8 @@ def serve(
     from omni_cli.domain.hosts import is_loopback
     from omni_cli.gateway.app import Options
     from omni_cli.gateway.meter import Quota
-    from omni_cli.gateway.redis_counts import shared_counts
     from omni_cli.gateway.serve import bind_each, run
+    from omni_cli.gateway.shared_counts import shared_counts
     from omni_cli.http.environment import Proxies
     from omni_cli.http.request import Limits
 

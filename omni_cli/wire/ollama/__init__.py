@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class OllamaFacts(Facts):
     name = "ollama"
     client = "client:Ollama"
-    servers = ("server:OllamaChat", "generate:OllamaGenerate", "server:OllamaEmbedding")
+    servers = ("server:OllamaChat", "server:OllamaGenerate", "server:OllamaEmbedding")
     title = "Ollama"
     reads = named(
         "top_k min_p repeat_penalty frequency_penalty presence_penalty",

@@ -20,8 +20,7 @@ from omni_cli.gateway import redis_counts, store_counts
 from omni_cli.gateway.app import Options
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.meter import CountsAway, Entry, Meter, Quota
-from omni_cli.gateway.redis_counts import RedisCounts
-from omni_cli.gateway.store_counts import StoreCounts
+from omni_cli.gateway.shared_counts import RedisCounts, StoreCounts
 from omni_cli.simulator import Simulator
 from omni_cli.store.limits import LimitStore
 from omni_cli.wire.server import Refused

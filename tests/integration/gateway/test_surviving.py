@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from omni_cli.bootstrap import App
-from omni_cli.gateway.watching import Watcher
+from omni_cli.gateway.app import Watcher
 from omni_cli.records import ClientKey
 from omni_cli.simulator import Simulator
 from omni_cli.store.gateway_keys import GatewayKeyStore
