@@ -64,6 +64,9 @@ class Endpoint(Struct, frozen=True):
         return f"Endpoint({self.base_url!r}, key={'set' if self.key else None})"
 
 
+Method = Literal["GET", "POST", "DELETE"]
+
+
 class HttpCall(Struct, frozen=True):
     """A request ready to send; ``framing`` tells how its answer's body is cut into events.
 
@@ -73,7 +76,7 @@ class HttpCall(Struct, frozen=True):
     ``access``: what has to authorize it, once its body is settled.
     """
 
-    method: Literal["GET", "POST", "DELETE"]
+    method: Method
     url: str
     headers: Mapping[str, str]
     body: bytes | None

@@ -6,12 +6,12 @@ from msgspec import Struct
 
 from omni_cli.domain.chat import ChatRequest
 from omni_cli.domain.consent import Consent
-from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.models import ModelInfo, ProtocolName, Provider
 from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import TaskEstimate
 from omni_cli.gateway.asks import Ask
-from omni_cli.http.client import Origin, encode_head, locate
+from omni_cli.http.access import addressed
+from omni_cli.http.client import Origin
 from omni_cli.ports import Endpoint, HttpCall
 from omni_cli.services.engine.attempts import AttemptSummary, Target
 from omni_cli.services.engine.chat_plan import ChatPlan
@@ -72,14 +72,7 @@ class Line(Struct):
 
 def line_of(call: HttpCall) -> Line:
     """Raises ConfigError when the provider's address or headers cannot be sent."""
-    try:
-        origin, path, host = locate(call.url)
-        head = encode_head("POST", path, host, {"user-agent": "omni", **call.headers})
-    except ValueError as exc:
-        message = f"the provider's address or headers cannot be used: {exc}"
-    else:
-        return Line(origin, head, call, secrets_of(call))
-    raise ConfigError(message, hint="omni providers edit SLUG --base-url URL")
+    return Line(*addressed(call), call, secrets_of(call))
 
 
 class Way(Struct):

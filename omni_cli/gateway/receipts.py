@@ -11,8 +11,7 @@ from functools import lru_cache
 
 from msgspec import Struct, field
 
-from omni_cli.domain.batch import Opening, Progressed, RequestEnding
-from omni_cli.domain.bounds import bound_of
+from omni_cli.domain.batch import Progressed, RequestEnding
 from omni_cli.domain.chat import Completion, Usage
 from omni_cli.domain.errors import Cancelled, OmniError, StreamInterrupted
 from omni_cli.domain.ids import id_text
@@ -163,24 +162,15 @@ class Receipt(Call[Way]):
     # --- the ledger ---------------------------------------------------------------------------
 
     async def commit(self, way: Way, target: Target) -> Reading:
-        price, progress = target.price, self.progress
-        opening = Opening(
+        progress, estimate = self.progress, self.ask.estimate()
+        opening = self.opening(
             self.new,
-            progress.tries + 1,
-            target.model.id,
-            target.provider.slug,
-            self.now_ms(),
-            self.ask.estimate(),
-            bound_of(None if price is None else price.price, way.sent.most),
-            target.provider.max_concurrency,
-            None if price is None else price.id,
-            None if price is None else price.price,
-            None if progress.most_nusd is None else progress.room_nusd,
-            progress.most_nusd or 0,
-            self._decision,
-            self.plan.named,
+            target,
+            way.sent,
+            estimate,
             opened=self.opened,
-            rpm=target.rpm,
+            decision=self._decision,
+            named=self.plan.named,
         )
         error: BaseException | None = None
         try:

@@ -9,19 +9,20 @@ import asyncio
 from urllib.parse import parse_qsl, urlencode
 
 from omni_cli.bootstrap import App
-from omni_cli.domain.errors import ConfigError, NotFound, ProviderError
+from omni_cli.domain.errors import NotFound, ProviderError
 from omni_cli.domain.ledger import AttemptRow
 from omni_cli.domain.periods import DAY_MS
+from omni_cli.domain.record import replace
 from omni_cli.gateway import relay
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.desk import Desk
 from omni_cli.gateway.fleet import Fleets
 from omni_cli.gateway.meter import Meter
 from omni_cli.gateway.own_api import query_of, scope_of
-from omni_cli.http.access import signed
-from omni_cli.http.client import UpstreamPool, encode_head, locate
+from omni_cli.http.access import addressed, signed
+from omni_cli.http.client import UpstreamPool
 from omni_cli.http.request import Request
-from omni_cli.ports import TellsCost
+from omni_cli.ports import Method, TellsCost
 from omni_cli.wire.framing import MAX_EVENT_BYTES
 from omni_cli.wire.reader import refused
 from omni_cli.wire.registry import adapter
@@ -45,7 +46,13 @@ class StoredResponses:
         self._meter = meter
 
     async def handle(
-        self, caller: Caller, request: Request, who: Principal, method: str, ident: str, tail: str
+        self,
+        caller: Caller,
+        request: Request,
+        who: Principal,
+        method: Method,
+        ident: str,
+        tail: str,
     ) -> None:
         """Ask its provider, and pass the answer on as it came.
 
@@ -106,7 +113,7 @@ class StoredResponses:
         caller: Caller,
         request: Request,
         who: Principal,
-        method: str,
+        method: Method,
         attempt: AttemptRow,
         tail: str,
     ) -> tuple[int, str, bytes]:
@@ -124,14 +131,10 @@ class StoredResponses:
             raise NotFound(f"{gone}, which keeps none")
         pairs = parse_qsl(request.query.decode("latin-1"))
         query = urlencode([(name, value) for name, value in pairs if name in _PASSED])
-        try:
-            url, _, version = call.url.partition("?")
-            asked = "&".join(filter(None, (version, query)))
-            origin, path, host = locate(f"{url}{tail}{'?' if asked else ''}{asked}")
-            head = encode_head(method, path, host, {"user-agent": "omni", **call.headers})
-        except ValueError as exc:
-            message = f"the provider's address or headers cannot be used: {exc}"
-            raise ConfigError(message, hint="omni providers edit SLUG --base-url URL") from exc
+        url, _, version = call.url.partition("?")
+        asked = "&".join(filter(None, (version, query)))
+        url = f"{url}{tail}{'?' if asked else ''}{asked}"
+        origin, head = addressed(replace(call, method=method, url=url))
         try:
             head += await signed(self._pool, call, b"")
             answer = await self._pool.send(origin, head, b"", timeout_s=_TIMEOUT_S)

@@ -1,20 +1,19 @@
 """What every protocol's batches have in common: how a batch is read, asked about and understood."""
 
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO, ClassVar, Literal, NamedTuple, Protocol
+from typing import BinaryIO, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import BadRequest, Malformed
 from omni_cli.domain.models import ProtocolName
-from omni_cli.ports import Endpoint, HttpCall
+from omni_cli.ports import Endpoint, HttpCall, Method
 from omni_cli.wire.values import JsonObject, as_object, as_text
 
 _ANY = msgspec.json.Decoder()
 #: No name that a provider gives is longer, characters.
 _LONGEST_ID = 512
-Method = Literal["GET", "POST", "DELETE"]
 
 
 class Item(NamedTuple):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from omni_cli.domain.chat import FinishReason
+    from omni_cli.ports import Method
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -36,7 +37,7 @@ class Operation(NamedTuple):
     does: str
     path: str
     summary: str
-    method: str = "POST"
+    method: "Method" = "POST"
     stream: bool | None = None
     query: tuple[str, ...] = ()
     body: str = ""

@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from omni_cli.domain.batches import Batch
 from omni_cli.domain.errors import (
-    ConfigError,
     Malformed,
     NotFound,
     NotOffered,
@@ -26,12 +25,12 @@ from omni_cli.domain.errors import (
     TimedOut,
 )
 from omni_cli.domain.models import Provider
-from omni_cli.http.access import signed
+from omni_cli.http.access import addressed, signed
 from omni_cli.http.answer import Answer
-from omni_cli.http.client import UpstreamPool, encode_head, locate
-from omni_cli.ports import HttpCall
+from omni_cli.http.client import Origin, UpstreamPool
+from omni_cli.ports import HttpCall, Method
 from omni_cli.services.engine.batches import BatchService
-from omni_cli.wire.batching import Method, Told, object_of
+from omni_cli.wire.batching import Told, object_of
 from omni_cli.wire.reader import refused
 from omni_cli.wire.registry import adapter
 
@@ -97,8 +96,7 @@ class BatchCalls:
             NotOffered: the provider has nothing there.
             ProviderError, ConfigError.
         """
-        call, head = await self._head(provider, method, path, headers)
-        origin = locate(call.url)[0]
+        call, origin, head = await self._head(provider, method, path, headers)
         answer = await self._pool.send(origin, head, body, timeout_s=_TIMEOUT_S)
         return await self._whole(provider, call, answer)
 
@@ -111,15 +109,14 @@ class BatchCalls:
         headers: dict[str, str],
     ) -> Said:
         """The same with a file as its body, from where it stands."""
-        call, head = await self._head(provider, "POST", path, headers)
-        origin = locate(call.url)[0]
+        call, origin, head = await self._head(provider, "POST", path, headers)
         answer = await self._pool.send_file(origin, head, source, size, timeout_s=_TIMEOUT_S)
         return await self._whole(provider, call, answer)
 
     async def download(self, provider: Provider, path: str) -> Answer:
         """An answer whose body is still to come; to be closed. Raises as ``ask``."""
-        call, head = await self._head(provider, "GET", path)
-        answer = await self._pool.send(locate(call.url)[0], head, b"", timeout_s=_TIMEOUT_S)
+        call, origin, head = await self._head(provider, "GET", path)
+        answer = await self._pool.send(origin, head, b"", timeout_s=_TIMEOUT_S)
         try:
             await self._check(provider, call, answer)
         except BaseException:
@@ -133,21 +130,14 @@ class BatchCalls:
         method: Method,
         path: str,
         headers: dict[str, str] | None = None,
-    ) -> tuple[HttpCall, bytes]:
+    ) -> tuple[HttpCall, Origin, bytes]:
         def job(service: BatchService) -> HttpCall:
             speaks = service.speaker(provider)
             return speaks.call(service.endpoint(provider), method, path)
 
         call = await self._do(job)
-        try:
-            _, target, host = locate(call.url)
-            more = {"user-agent": "omni", **call.headers, **(headers or {})}
-            head = encode_head(method, target, host, more)
-        except ValueError as exc:
-            message = f"the provider's address or headers cannot be used: {exc}"
-        else:
-            return call, head + await signed(self._pool, call, b"")
-        raise ConfigError(message, hint="omni providers edit SLUG --base-url URL")
+        origin, head = addressed(call, headers)
+        return call, origin, head + await signed(self._pool, call, b"")
 
     async def _whole(self, provider: Provider, call: HttpCall, answer: Answer) -> Said:
         try:

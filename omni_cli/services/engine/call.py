@@ -18,6 +18,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from msgspec import Struct
 
+from omni_cli.domain.batch import Opening
+from omni_cli.domain.bounds import bound_of
 from omni_cli.domain.breaker import MAX_RETRY_AFTER_S, delay_s
 from omni_cli.domain.consent import Consent
 from omni_cli.domain.errors import (
@@ -27,12 +29,13 @@ from omni_cli.domain.errors import (
     ProviderError,
     StreamInterrupted,
 )
-from omni_cli.domain.ledger import RequestEnd, RequestState
+from omni_cli.domain.ledger import NewRequest, RequestEnd, RequestState
 from omni_cli.domain.record import replace
 from omni_cli.ports import Clock
 from omni_cli.services.engine.attempts import AttemptSummary, Progress, Target
 from omni_cli.services.engine.checks import Check
 from omni_cli.services.engine.health import HealthRecorder
+from omni_cli.services.engine.sending import Sending
 from omni_cli.services.engine.settlement import Reading
 from omni_cli.services.engine.turns import PASSED_ON, Turns, final, verdict
 
@@ -400,6 +403,39 @@ class Call(ABC, Generic[W]):
         if delay is not None and ends_at is not None and self.now_ms() + delay * 1000 >= ends_at:
             return None
         return delay
+
+    def opening(
+        self,
+        new: NewRequest,
+        target: Target,
+        sent: Sending,
+        estimate: int,
+        *,
+        opened: bool,
+        decision: bytes | None = None,
+        named: bool = False,
+    ) -> Opening:
+        """The next attempt, for whoever commits it. ``estimate``: tokens of its input."""
+        stored, progress, provider = target.price, self.progress, target.provider
+        price = None if stored is None else stored.price
+        return Opening(
+            new,
+            progress.tries + 1,
+            target.model.id,
+            provider.slug,
+            self.now_ms(),
+            estimate,
+            bound_of(price, sent.most),
+            provider.max_concurrency,
+            None if stored is None else stored.id,
+            price,
+            progress.room_nusd,
+            progress.most_nusd or 0,
+            decision,
+            named,
+            opened=opened,
+            rpm=target.rpm,
+        )
 
     def judge(self, target: Target, reading: Reading) -> None:
         """Settle the whole answer that came, with what its check says of it."""

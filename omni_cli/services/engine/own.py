@@ -391,24 +391,8 @@ class OwnCall(Call[Way]):
     async def commit(self, way: Way, target: Target) -> Reading:
         """The call bounded to what budgets and the request's maximum leave; says so where that
         shortens its answer."""
-        progress, stored = self.progress, target.price
-        price = None if stored is None else stored.price
-        opening = Opening(
-            self._new,
-            progress.tries + 1,
-            target.model.id,
-            target.provider.slug,
-            self.now_ms(),
-            input_estimate(self._request),
-            bound_of(price, way.sent.most),
-            target.provider.max_concurrency,
-            None if stored is None else stored.id,
-            price,
-            progress.room_nusd,
-            progress.most_nusd or 0,
-            opened=True,
-            rpm=target.rpm,
-        )
+        progress, estimate = self.progress, input_estimate(self._request)
+        opening = self.opening(self._new, target, way.sent, estimate, opened=True)
         try:
             await self._tools.commits.open(opening)
             self._bound(way, opening)

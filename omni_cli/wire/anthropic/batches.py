@@ -15,10 +15,10 @@ import msgspec
 
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ProtocolName
-from omni_cli.ports import Endpoint, HttpCall
+from omni_cli.ports import Endpoint, HttpCall, Method
 from omni_cli.wire.anthropic import AnthropicFacts
 from omni_cli.wire.anthropic.client import auth_of, read_usage, url_of
-from omni_cli.wire.batching import Item, Method, Result, Told, name_in, object_of
+from omni_cli.wire.batching import Item, Result, Told, name_in, object_of
 from omni_cli.wire.values import JsonObject, as_count, as_list, as_object, as_text
 
 _encode = msgspec.json.Encoder().encode

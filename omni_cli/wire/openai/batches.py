@@ -12,8 +12,8 @@ from urllib.parse import quote
 import msgspec
 
 from omni_cli.domain.models import ProtocolName
-from omni_cli.ports import Endpoint, HttpCall
-from omni_cli.wire.batching import Item, Method, Result, Told, at_line, name_in, object_of
+from omni_cli.ports import Endpoint, HttpCall, Method
+from omni_cli.wire.batching import Item, Result, Told, at_line, name_in, object_of
 from omni_cli.wire.openai import OpenAiFacts
 from omni_cli.wire.openai.azure import auth_of, url_of
 from omni_cli.wire.openai.usage import of_tier, read_usage
