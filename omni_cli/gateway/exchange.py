@@ -7,13 +7,7 @@ provider's work, too.
 
 import asyncio
 
-from omni_cli.domain.errors import (
-    Cancelled,
-    OmniError,
-    ProviderError,
-    StreamInterrupted,
-    TimedOut,
-)
+from omni_cli.domain.errors import Cancelled, OmniError, ProviderError, StreamInterrupted, TimedOut
 from omni_cli.domain.record import replace
 from omni_cli.gateway import relay
 from omni_cli.gateway.plans import Way, line_of, translated

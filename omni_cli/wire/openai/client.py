@@ -20,14 +20,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import Malformed
-from omni_cli.ports import (
-    AnswerParser,
-    Endpoint,
-    HttpCall,
-    RemoteModel,
-    SentBody,
-    WireEvent,
-)
+from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
 from omni_cli.wire.client import Client
 from omni_cli.wire.fitting import (
