@@ -219,7 +219,7 @@ class StoreCounts:
                     tokens=tokens,
                     most=quota.concurrency,
                     place=place,
-                    held_ms=_HELD_S * 1000,
+                    held_ms=int(_HELD_S * 1000),
                 )
             )
         except OmniError as exc:
@@ -258,7 +258,7 @@ class StoreCounts:
             places = list(self._held)
             if places:
                 with suppress(OmniError):  # whoever enters next says so
-                    await self._do(partial(self._limits.renew, places, _HELD_S * 1000))
+                    await self._do(partial(self._limits.renew, places, int(_HELD_S * 1000)))
 
     async def close(self) -> None:
         if self._renewing is not None:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from omni_cli.gateway import meter as meter_module
-from omni_cli.gateway import redis_counts, store_counts
+from omni_cli.gateway import shared_counts
 from omni_cli.gateway.app import Options
 from omni_cli.gateway.auth import Principal
 from omni_cli.gateway.meter import CountsAway, Entry, Meter, Quota
@@ -170,8 +170,8 @@ def test_an_outage_of_redis_is_none_of_the_gateway(
 async def test_places_of_a_killed_gateway_are_given_up(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_counts, "_HELD_S", 2)
-    monkeypatch.setattr(redis_counts, "_RENEW_S", 0.5)
+    monkeypatch.setattr(shared_counts, "_HELD_S", 2)
+    monkeypatch.setattr(shared_counts, "_RENEW_S", 0.5)
     killed, living, other = (RedisCounts(redis.url) for _ in range(3))
     quota = Quota(concurrency=2)
     await killed.enter("org acme", quota, 0, Entry())
@@ -210,8 +210,8 @@ async def test_a_database_keeps_tokens_and_gives_up_places_as_redis_does(
     if programs() is None:
         pytest.skip(MISSING)
     url = DATABASES.url(tmp_path)
-    monkeypatch.setattr(store_counts, "_HELD_S", 0.8)
-    monkeypatch.setattr(store_counts, "_RENEW_S", 0.2)
+    monkeypatch.setattr(shared_counts, "_HELD_S", 0.8)
+    monkeypatch.setattr(shared_counts, "_RENEW_S", 0.2)
     killed, living, other = (StoreCounts(LimitStore(url, {})) for _ in range(3))
     quota = Quota(concurrency=2)
     await killed.enter("org acme", quota, 0, Entry())
