@@ -73,6 +73,8 @@ _AGENT_ID, _PARENT_ID = "x-claude-code-agent-id", "x-claude-code-parent-agent-id
 _SUBAGENTS = frozenset({_AGENT_ID, "x-openai-subagent"})
 #: Without any of them, of a program that is no agent, only a body's metadata or a key can tell.
 _TELLING = frozenset((*HEADERS, *_SESSION, *_PARENT, *_SUBAGENTS))
+#: What Claude Code makes a user's id of: "user_…_account_…_session_…", later an object as text.
+_CLAUDE_USER = re.compile(r'user_[0-9a-f]+_account_|\{\s*"(?:device_id|account_uuid|session_id)"')
 _CLAUDE_SESSION = re.compile(r'(?:_session_|"session_id"\s*:\s*")([0-9A-Za-z-]{8,64})')
 #: Sessions that a process knows to be noted; how often the time of one is brought up to date.
 _KNOWN, _NOTE_MS = 4096, HOUR_MS // 60
@@ -120,11 +122,13 @@ class Sessions:
         said = {
             field: kept(headers[header]) for header, field in HEADERS.items() if header in headers
         }
+        metadata = _metadata(ask) if "metadata" in ask.fields else {}
+        agent = agent or agent_in(metadata)
         ident = said.get("id") or next(
             (kept(headers[name]) for name in _SESSION if headers.get(name)), ""
         )
         if not ident:
-            ident = _in_body(ask, agent)
+            ident = _in_body(metadata, ask, agent)
         if not ident and given is not None:
             ident = given.id
         # A sub-agent of Claude Code asks under its parent's name, and says its own beside it.
@@ -184,23 +188,30 @@ def _named(user_agent: str) -> str:
     return next((agent for begin, agent in _AGENTS.items() if name.startswith(begin)), "")
 
 
-def _in_body(ask: Ask, agent: str) -> str:
+def _metadata(ask: Ask) -> Mapping[str, object]:
+    try:
+        return msgspec.json.decode(ask.fields["metadata"], type=dict[str, object])
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return {}
+
+
+def agent_in(metadata: object) -> str:
+    """The agent that a body's metadata tells of where no header does, as behind another proxy."""
+    user = metadata.get("user_id") if isinstance(metadata, dict) else None
+    claudes = isinstance(user, str) and _CLAUDE_USER.match(user) and _CLAUDE_SESSION.search(user)
+    return "claude-code" if claudes else ""
+
+
+def _in_body(metadata: Mapping[str, object], ask: Ask, agent: str) -> str:
     """What the agent's metadata says: Claude Code's ``metadata.user_id``, Codex's
     ``prompt_cache_key``, Qwen Code's ``metadata.sessionId``."""
-    raw = ask.fields.get("metadata")
-    if raw is not None:
-        try:
-            metadata = msgspec.json.decode(raw)
-        except msgspec.DecodeError:
-            metadata = None
-        if isinstance(metadata, dict):
-            user = metadata.get("user_id")
-            found = _CLAUDE_SESSION.search(user) if isinstance(user, str) else None
-            if found is not None:
-                return found[1]
-            named = metadata.get("session_id") or metadata.get("sessionId")
-            if isinstance(named, str):
-                return kept(named)
+    user = metadata.get("user_id")
+    found = _CLAUDE_SESSION.search(user) if isinstance(user, str) else None
+    if found is not None:
+        return found[1]
+    named = metadata.get("session_id") or metadata.get("sessionId")
+    if isinstance(named, str):
+        return kept(named)
     raw = ask.fields.get("prompt_cache_key") if agent else None
     if raw is not None:
         try:

@@ -38,8 +38,8 @@ _PATHS = (
 
 
 class Recorded(Struct, frozen=True):
-    """``model``: who is asked, "" where the body does not say. ``agent``: who asks, by its
-    headers."""
+    """``model``: who is asked, "" where the body does not say. ``agent``: who asks, by its headers
+    or metadata."""
 
     request: ChatRequest
     model: str
@@ -49,7 +49,7 @@ class Recorded(Struct, frozen=True):
 
 def read_recorded(path: Path) -> Recorded:
     """Raises UsageError: no such file, or no request of a protocol that omni speaks."""
-    from omni_cli.gateway.sessions import agent_of
+    from omni_cli.gateway.sessions import agent_in, agent_of
     from omni_cli.wire.registry import callers
 
     try:
@@ -76,8 +76,8 @@ def read_recorded(path: Path) -> Recorded:
     named = (
         {str(k).lower(): str(v) for k, v in headers.items()} if isinstance(headers, dict) else {}
     )
-    model = body.get("model")
-    return Recorded(parsed.request, model if isinstance(model, str) else "", agent_of(named), found)
+    model, agent = body.get("model"), agent_of(named) or agent_in(body.get("metadata"))
+    return Recorded(parsed.request, model if isinstance(model, str) else "", agent, found)
 
 
 def _protocol(path: str, body: Mapping[str, Any]) -> str | None:
@@ -289,8 +289,10 @@ def _which(found: Tested, *, as_json: bool) -> None:
     elif found.names:
         note(f"this is for auto: the request names {found.names}, and then no rule counts")
     out(f"{decision.model or 'nobody'}: {decision.reason}")
-    asked = (variables(parse(rule.condition)) for rule, _ in found.rules)
-    _show(found.facts, frozenset().union(*asked))
+    asked = frozenset().union(*(variables(parse(rule.condition)) for rule, _ in found.rules))
+    _show(found.facts, asked)
+    if "agent" in asked and not found.facts["agent"]:
+        note("nothing says which agent asks; --agent NAME does, or headers that were recorded")
 
 
 def _show(facts: Mapping[str, object], named: frozenset[str]) -> None:

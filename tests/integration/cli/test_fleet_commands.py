@@ -1,5 +1,6 @@
 """Models, roles, rules, chains and settings from the command line, on a store of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -361,6 +362,17 @@ def test_an_agents_slots_are_shown_set_up_once_and_tried_on_a_request(
         "does not hold"
     )
     assert "fires" in fleet("rules", "test", "--request", str(request)).out
+    # A body alone, without the headers: its metadata tells, or what is missing is said.
+    body = json.loads(request.read_text("utf-8"))["body"]
+    alone = tmp_path / "body.json"
+    user = {
+        "user_id": f"user_{'ab' * 32}_account__session_0b1c2d3e-0000"
+    }  # as Claude Code sends it
+    alone.write_text(json.dumps({**body, "metadata": user}))
+    again = fleet("rules", "test", "--request", str(alone), "--json").data
+    assert (again["facts"]["agent"], again["rule"]) == ("claude-code", tried["rule"])
+    alone.write_text(json.dumps({**body, "metadata": {}}))
+    assert "nothing says which agent asks" in fleet("rules", "test", "--request", str(alone)).err
     assert fleet("rules", "test").code == 2
     assert fleet("rules", "test", "--request", str(tmp_path / "no.json")).code == 2
 

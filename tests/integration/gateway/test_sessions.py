@@ -67,6 +67,14 @@ def claude(user_id: str) -> dict[str, Any]:
             "claude-code",
             UUID,
         ),
+        (  # behind another proxy
+            {"user-agent": "axios/1.7"},
+            claude(f"user_{'ab' * 32}_account__session_{UUID}"),
+            "/v1/messages",
+            "claude-code",
+            UUID,
+        ),
+        ({"user-agent": "axios/1.7"}, claude("user_12"), "/v1/messages", "", ""),
         (
             {"user-agent": CLAUDE, "x-claude-code-session-id": UUID, "x-claude-code-agent-id": "a"},
             claude("somebody"),
