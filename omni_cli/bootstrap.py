@@ -927,11 +927,12 @@ class App:
     @cached_property
     def recorded(self) -> _importers.names.Recorded:
         """The catalogue's models by the names that other tools write."""
-        return _importers.names.Recorded(lambda: self.models.all(hidden=True))
+        return _importers.names.Recorded(self.models.names)
 
     def same_model(self, slug: str, wire_name: str) -> str | None:
         """The catalogue's model that a cloud's provider serves under a name of its own."""
-        vendors = _importers.names.Recorded(self.system_models.values)
+        shipped = self.system_models.values()
+        vendors = _importers.names.Recorded(lambda: ((m.id, m.aliases) for m in shipped))
         return vendors.of_cloud(self.providers.get(slug), wire_name)
 
     @cached_property

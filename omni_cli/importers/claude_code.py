@@ -131,7 +131,10 @@ class _Counts(Struct, gc=False):
         if split is None or fresh is None or output is None or read is None or written is None:
             return None
         short, long = split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens
-        if short is None or long is None or self.service_tier not in _STANDARD:
+        if short is None or long is None:
+            return None
+        tier = self.service_tier
+        if not (tier is None or tier == "standard"):
             return None
         if (
             self.speed

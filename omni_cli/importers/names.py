@@ -6,7 +6,7 @@ from functools import cached_property
 
 from omni_cli.domain.clouds import cloud_of
 from omni_cli.domain.imports import ImportedCall
-from omni_cli.domain.models import ModelInfo, Provider
+from omni_cli.domain.models import Provider
 
 #: Other tools' words for providers that omni knows.
 _PROVIDERS: Mapping[str, str] = {
@@ -185,15 +185,15 @@ class Recorded:
     """Models by names as others wrote them; None where it is not certain which is meant.
 
     Args:
-        models: the catalogue's; they are read once.
+        names: id and aliases of each of the catalogue's; they are read once.
     """
 
-    def __init__(self, models: Callable[[], Iterable[ModelInfo]]) -> None:
-        self._models = models
+    def __init__(self, names: Callable[[], Iterable[tuple[str, Iterable[str]]]]) -> None:
+        self._names = names
 
     @cached_property
     def _known(self) -> Mapping[str, str]:
-        return known_names((model.id, model.aliases) for model in self._models())
+        return known_names(self._names())
 
     def model(self, provider: str | None, name: str) -> str | None:
         """See ``resolve_model``."""

@@ -69,6 +69,12 @@ class ModelStore(Table):
         aliases = self._aliases([row["id"] for row in rows])
         return [_model(row, aliases.get(row["id"], ())) for row in rows]
 
+    def names(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Of every model, hidden ones too, its id and aliases."""
+        aliases = self._aliases()
+        ids = self._store.db.execute("SELECT id FROM models ORDER BY id").fetchall()
+        return [(model, aliases.get(model, ())) for (model,) in ids]
+
     def of_providers(self, slugs: Iterable[str], statuses: Collection[str] = ()) -> list[ModelInfo]:
         """The models of these providers, sorted by id, hidden ones left out; with ``statuses``
         those that have one of them."""

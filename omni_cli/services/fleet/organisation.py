@@ -280,6 +280,11 @@ class OrgModels:
                 found += self._derived(slug, mine, hidden=False)
         return sorted(found, key=lambda model: model.id)
 
+    def names(self) -> list[tuple[str, tuple[str, ...]]]:
+        if not self._eyes.org:
+            return [named for named in self._raw.names() if not whose(named[0])]
+        return [(model.id, model.aliases) for model in self.all(hidden=True)]
+
     def standing_by(self, slugs: Iterable[str]) -> int:
         wanted = self._wanted(slugs)
         if any(map(whose, wanted)):

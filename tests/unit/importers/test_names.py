@@ -3,7 +3,6 @@
 import pytest
 
 from omni_cli.domain.clouds import in_dearer_region
-from omni_cli.domain.models import ModelInfo
 from omni_cli.importers.names import Recorded, known_names, provider_slug, resolve_model
 from tests.unit.importers.support import sample
 
@@ -132,7 +131,7 @@ def test_bare_names_are_known_where_one_model_has_them() -> None:
 
 def test_an_alias_is_resolved_by_the_model_that_answered() -> None:
     ids = [("openai", "gpt-4o"), ("deepseek", "deepseek-chat")]
-    known = Recorded(lambda: [ModelInfo(f"{who}/{name}", who, name, name) for who, name in ids])
+    known = Recorded(lambda: [(f"{who}/{name}", ()) for who, name in ids])
     found = [known.of_call(call) for call in sample("llm", "responses-era").calls]
     assert found == ["openai/gpt-4o", "openai/gpt-4o", "deepseek/deepseek-chat"]
     assert known.of_call(sample("opencode", "generated-sqlite").calls[0]) is None
