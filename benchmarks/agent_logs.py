@@ -4,19 +4,24 @@
 
 Makes logs of Claude Code (three in four sessions) and Codex in a folder of its own, with what real
 ones have: an answer in several lines of growing usage, resumed and forked histories, sub-agents,
-cumulative counts, tool results of some KB. Then ``omni import`` reads them once, and ``omni daily``
-and ``ccusage daily`` (20.x; npm install ccusage) are timed by turns, with appended lines between.
+cumulative counts, tool results of some KB. By turns, so that a busy machine is so for all:
+``omni import --dry-run``, which keeps nothing, a first ``omni import --yes``, and ``ccusage daily``
+(20.x; npm install ccusage); then ``omni daily`` and ``ccusage daily``, with appended lines between.
+Processor time tells more than wall time where others use the machine, too.
 """
 
 import argparse
 import json
 import os
 import random
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5", "claude-opus-4-5")
@@ -110,12 +115,26 @@ def make(home: Path, sessions: int, answers: int) -> int:
     return size
 
 
-def run(command: list[str], env: dict[str, str]) -> tuple[float, str]:
-    start = time.perf_counter()
+#: Wall and processor time, s.
+Times = tuple[float, float]
+
+
+def run(command: list[str], env: dict[str, str]) -> tuple[Times, str]:
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # ours
     if ran.returncode:
         raise SystemExit(f"{' '.join(command)}: {ran.stderr}")
-    return time.perf_counter() - start, ran.stdout
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return (wall, used), ran.stdout
+
+
+def tell(name: str, found: list[Times]) -> None:
+    middle, best = ([pick(part) for part in zip(*found, strict=True)] for pick in (median, min))
+    print(
+        f"{name}: processor {middle[1]:.2f} s (best {best[1]:.2f}),"
+        f" wall {middle[0]:.2f} s (best {best[0]:.2f})"
+    )
 
 
 def append(home: Path, number: int) -> None:
@@ -139,9 +158,20 @@ def main() -> None:
         env = {**keep, "HOME": folder, "OMNI_HOME": f"{folder}/omni", "TZ": "UTC", "NO_COLOR": "1"}
         omni = [sys.executable, "-m", "omni_cli"]
         print(f"{given.sessions} sessions, {size / 1e6:.0f} MB")
-        print(f"omni import, first: {run([*omni, 'import', '--yes'], env)[0]:.2f} s")
-        print(f"omni import, again: {run([*omni, 'import', '--yes'], env)[0]:.2f} s")
-        times: dict[str, list[float]] = {"omni daily": [], "ccusage daily": []}
+        first: dict[str, list[Times]] = {}
+        for _ in range(given.rounds):
+            shutil.rmtree(env["OMNI_HOME"], ignore_errors=True)
+            run([*omni, "models", "list"], env)  # makes the store
+            for name, option in (("import, keeping nothing", "--dry-run"), ("import", "--yes")):
+                took, _ = run([*omni, "import", option], env)
+                first.setdefault(f"omni {name}", []).append(took)
+            if given.ccusage:
+                took, _ = run([*given.ccusage.split(), "daily", "--json", "--offline"], env)
+                first.setdefault("ccusage daily", []).append(took)
+        for name, found in first.items():
+            tell(f"first, {name}", found)
+        tell("omni import, again", [run([*omni, "import", "--yes"], env)[0]])
+        times: dict[str, list[Times]] = {"omni daily": [], "ccusage daily": []}
         for turn in range(given.rounds):
             append(home, given.sessions + turn)
             took, text = run([*omni, "daily", "--json"], env)
@@ -167,8 +197,7 @@ def main() -> None:
                     print(f"DIFFERENT cost: omni {cost[0]:.4f}, ccusage {cost[1]:.4f}")
         for name, found in times.items():
             if found:
-                found.sort()
-                print(f"{name}: median {found[len(found) // 2]:.2f} s, best {found[0]:.2f} s")
+                tell(name, found)
 
 
 if __name__ == "__main__":
