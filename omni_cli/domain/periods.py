@@ -124,6 +124,8 @@ def _runs(zone_name: str, block: int) -> tuple[tuple[int, int, int], ...]:
     """
     zone = zone_of(zone_name)
     start = block * _BLOCK_HOURS * HOUR_MS
+    if zone is UTC:
+        return ((start, start + _BLOCK_HOURS * HOUR_MS, 0),)
     runs: list[tuple[int, int, int]] = []
     offset = _offset_ms(zone, start)
     for hour in range(1, _BLOCK_HOURS + 1):

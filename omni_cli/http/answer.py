@@ -4,12 +4,12 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Protocol
 
 import httptools
 
 from omni_cli.domain.errors import ConnectionFailed, Malformed, ProviderError, TimedOut
-from omni_cli.http.request import SHORT_NAME, header_name, long_name
 from omni_cli.wire.reader import GOOD_PIECE
 
 #: Bytes of an answer that wait for their reader before the socket is read no further.
@@ -21,6 +21,16 @@ MAX_HEAD = 256 * 1024
 _MOST_INFLATED = 16 * 1024 * 1024
 
 _CLOSED = b""
+SHORT_NAME = 64
+
+
+def long_name(name: bytes) -> str:
+    """A header's name in lower case."""
+    return name.decode("latin-1").lower()
+
+
+#: The same for names of SHORT_NAME bytes at most, which are remembered: anybody may send any.
+header_name = lru_cache(maxsize=512)(long_name)
 
 
 class Source(Protocol):

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from http import HTTPStatus
 from typing import BinaryIO, Protocol
 
@@ -14,8 +13,6 @@ from omni_cli.wire.server import Refused, encode, retry_headers, status_of
 _JSON = (b"content-type", b"application/json")
 _CLOSE = b"connection: close\r\n"
 _STATUS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
-
-SHORT_NAME = 64
 
 #: How much of a body that is too large is read before it is refused, and for how long.
 _DRAIN_BYTES = 16 * 1024 * 1024
@@ -398,15 +395,6 @@ class Request:
         if request_id[0] != "x-request-id":
             headers.append((b"x-request-id", request_id[1].encode()))
         await self.answer(status_of(error), encode(body), headers)
-
-
-def long_name(name: bytes) -> str:
-    """A header's name in lower case."""
-    return name.decode("latin-1").lower()
-
-
-#: The same for names of SHORT_NAME bytes at most, which are remembered: anybody may send any.
-header_name = lru_cache(maxsize=512)(long_name)
 
 
 def header_lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -16,8 +16,9 @@ from urllib.parse import unquote
 
 import httptools
 
+from omni_cli.http.answer import SHORT_NAME, header_name, long_name
 from omni_cli.http.outbox import Outbox
-from omni_cli.http.request import SHORT_NAME, Limits, Request, header_name, long_name
+from omni_cli.http.request import Limits, Request
 
 log = logging.getLogger("omni.gateway")
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 from omni_cli.domain.chat import ChatRequest, MediaPart, Message, Part, TextPart, ToolCall
 from omni_cli.domain.errors import BadRequest
 from omni_cli.domain.models import ModelInfo
+from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.record import replace
 from omni_cli.wire.facts import Facts
 from omni_cli.wire.features import BY_NAME, put
@@ -28,7 +29,7 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class Alphabet(Struct, frozen=True):
     """Which ids, or names, a protocol takes. ``made``: how long one is that is made instead."""
 
-    pattern: re.Pattern[str]
+    pattern: Pattern
     prefix: str = ""
     made: int = 24
 
@@ -46,10 +47,10 @@ class Alphabet(Struct, frozen=True):
 
 
 #: Mistral's 400: "must be a-z, A-Z, 0-9, with a length of 9".
-MISTRAL_IDS = Alphabet(re.compile(r"[a-zA-Z0-9]{9}"), "", 9)
+MISTRAL_IDS = Alphabet(Pattern(r"[a-zA-Z0-9]{9}"), "", 9)
 #: OpenAI API reference, function.name.
-USUAL_NAMES = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"), "_", 8)
-ANY_IDS = Alphabet(re.compile(r"[^\x00-\x1f]+"), "call_")
+USUAL_NAMES = Alphabet(Pattern(r"[a-zA-Z0-9_-]{1,64}"), "_", 8)
+ANY_IDS = Alphabet(Pattern(r"[^\x00-\x1f]+"), "call_")
 _LONGEST_NAME = 64
 
 
@@ -544,20 +545,20 @@ _USUAL = ("none", "minimal", "low", "medium", "high")
 #: Efforts that a model takes, by its name (developers.openai.com, "Reasoning models" and the pages
 #: of the models); the first that fits.
 _TAKES = (
-    (re.compile(r"gpt-5(\.\d+)?-pro"), ("high",)),
+    (Pattern(r"gpt-5(\.\d+)?-pro"), ("high",)),
     (
-        re.compile(r"gpt-5\.1-codex-max|gpt-5\.([2-9]|\d\d)"),
+        Pattern(r"gpt-5\.1-codex-max|gpt-5\.([2-9]|\d\d)"),
         ("none", "low", "medium", "high", "xhigh"),
     ),
-    (re.compile(r"gpt-5\.1"), ("none", "low", "medium", "high")),
-    (re.compile(r"gpt-5-codex"), ("low", "medium", "high")),
-    (re.compile(r"gpt-5(?!\.)"), ("minimal", "low", "medium", "high")),
-    (re.compile(r"(^|/)o\d|gpt-oss"), ("low", "medium", "high")),
+    (Pattern(r"gpt-5\.1"), ("none", "low", "medium", "high")),
+    (Pattern(r"gpt-5-codex"), ("low", "medium", "high")),
+    (Pattern(r"gpt-5(?!\.)"), ("minimal", "low", "medium", "high")),
+    (Pattern(r"(^|/)o\d|gpt-oss"), ("low", "medium", "high")),
 )
 #: OpenAI's models that reason: none of them takes sampling parameters while it does.
-_OPENAI_REASONS = re.compile(r"(^|[/.])(o[1-9](-|$)|gpt-[5-9](?!.*chat))")
+_OPENAI_REASONS = Pattern(r"(^|[/.])(o[1-9](-|$)|gpt-[5-9](?!.*chat))")
 #: Models known to reason, where neither a badge nor a lack of one is recorded.
-_REASONS = re.compile(
+_REASONS = Pattern(
     r"(^|[/.:])(o[1-9](-|$)|gpt-[5-9](?!.*chat)|gpt-oss|claude-(opus|sonnet|haiku)-([4-9]|\d\d)|"
     r"claude-3-7|claude-(mythos|fable)|gemini-(2\.5|[3-9])|deepseek-(r|v[4-9]|reason)|qwq|qwen3|"
     r"glm-(4\.[5-9]|[5-9])|kimi-k2|kimi-k[3-9]|grok-[3-9]|magistral|minimax-m)|think|reason"

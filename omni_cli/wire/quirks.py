@@ -11,13 +11,14 @@ from typing import Literal
 from msgspec import Struct
 
 from omni_cli.domain.clouds import is_azure
+from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.record import replace
 from omni_cli.wire.fitting import MISTRAL_IDS, USUAL_NAMES, Alphabet, Says
 from omni_cli.wire.openai import OpenAiFacts
 from omni_cli.wire.values import host_of
 
 #: OpenAI's 400: "string too long. Expected a string with maximum length 40" (vercel/ai#5171).
-_IDS = Alphabet(re.compile(r"[^\s\x00-\x1f]{1,40}"), "call_")
+_IDS = Alphabet(Pattern(r"[^\s\x00-\x1f]{1,40}"), "call_")
 _SAYS = Says(OpenAiFacts, _IDS, USUAL_NAMES, most_stops=4)
 #: Wishes that OpenAI knows, and that other vendors' servers may refuse as strange.
 _OPENAIS_OWN = frozenset(

@@ -3,10 +3,11 @@
 import copy
 import json
 import pickle
+import random
 
 import pytest
 
-from omni_cli.domain.secrets import REDACTED, Secret, mask, scrub
+from omni_cli.domain.secrets import _KEY_LIKE, _LABELLED, REDACTED, Secret, mask, scrub
 from tests.cost import cpu_s
 
 KEY = "sk-proj-Zx81kQpL0vNd93mTqR7s"
@@ -109,3 +110,19 @@ def test_scrub_is_linear(piece: str) -> None:
     short, long = (piece * (size // len(piece)) for size in (20_000, 200_000))
     # Ten times the text: ten times the work, where a square of it would be a hundred times.
     assert cpu_s(lambda: scrub(long, [KEY])) < 30 * cpu_s(lambda: scrub(short, [KEY]))
+
+
+def test_a_quick_look_finds_all_that_the_patterns_find() -> None:
+    pieces = (
+        *("sk-", "hf_", "tgp_v1-", "AIza", "ya29.", "AKIA", "eyJ", "***", "Bearer ", "BASIC "),
+        *("?key=", "&token=", "apiKey: ", "Client-Secret=", "password=", "http://me:", "@h/"),
+        *("passw\u017ford=", "api_\u212aey=", *"aZ09.-_ ", "x1y2z3w4q5r6"),
+    )
+    chance = random.Random(7)
+    changed = 0
+    for _ in range(20_000):
+        text = "".join(chance.choices(pieces, k=chance.randint(1, 12)))
+        whole = _KEY_LIKE.sub(REDACTED, _LABELLED.sub(rf"\1{REDACTED}", text))
+        changed += whole != text
+        assert scrub(text) == whole, text
+    assert changed > 2_000

@@ -22,6 +22,7 @@ from omni_cli.domain.chat import (
 )
 from omni_cli.domain.clouds import USUAL_PLACES, vertex_location
 from omni_cli.domain.errors import Malformed
+from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
@@ -84,8 +85,8 @@ _MOST_MARKERS = 4
 
 
 #: Anthropic API reference, "Messages", tool_use.id; the message of its 400 names the pattern.
-_IDS = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"), "toolu_")
-_NAMES = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,128}"), "_", 8)
+_IDS = Alphabet(Pattern(r"[a-zA-Z0-9_-]{1,64}"), "toolu_")
+_NAMES = Alphabet(Pattern(r"[a-zA-Z0-9_-]{1,128}"), "_", 8)
 _SAYS = Says(
     AnthropicFacts,
     _IDS,

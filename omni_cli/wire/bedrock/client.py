@@ -19,6 +19,7 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.errors import AuthError, Malformed, ModelNotFound, ProviderError
+from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, WireEvent
 from omni_cli.wire import faults
@@ -57,8 +58,8 @@ from omni_cli.wire.values import (
 
 _SAYS = Says(
     BedrockFacts,
-    Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"), "call_"),
-    Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"), "_", 8),
+    Alphabet(Pattern(r"[a-zA-Z0-9_-]{1,64}"), "call_"),
+    Alphabet(Pattern(r"[a-zA-Z0-9_-]{1,64}"), "_", 8),
     result_media=frozenset({"image"}),
     late_system=False,
     begins_with_user=True,

@@ -24,6 +24,7 @@ from omni_cli.domain.chat import (
 from omni_cli.domain.clouds import vertex_location
 from omni_cli.domain.embeddings import Texts, Vectors
 from omni_cli.domain.errors import ContentFiltered, Malformed
+from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
@@ -81,7 +82,7 @@ _NO_SIGNATURE = "skip_thought_signature_validator"
 
 
 #: Gemini API reference, FunctionDeclaration.name: it begins with no digit.
-_NAMES = Alphabet(re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"), "_", 8)
+_NAMES = Alphabet(Pattern(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"), "_", 8)
 _SAYS = Says(
     GeminiFacts,
     ANY_IDS,

@@ -3,7 +3,6 @@
 Source: OpenAI API reference, "Responses" and "Streaming events".
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from omni_cli.domain.chat import (
     Usage,
 )
 from omni_cli.domain.errors import Malformed
+from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.record import replace
 from omni_cli.ports import AnswerParser, Endpoint, HttpCall, RemoteModel, SentBody, WireEvent
 from omni_cli.wire import faults
@@ -71,7 +71,7 @@ _WHY_INCOMPLETE: dict[str, FinishReason] = {
 _THOUGHTS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
 
 
-_IDS = Alphabet(re.compile(r"[^\s\x00-\x1f]{1,64}"), "call_")
+_IDS = Alphabet(Pattern(r"[^\s\x00-\x1f]{1,64}"), "call_")
 _SAYS = Says(
     ResponsesFacts,
     _IDS,
