@@ -2,9 +2,10 @@
 columns that ccusage made known, and ``omni statusline`` for an agent's prompt."""
 
 import functools
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
@@ -154,8 +155,11 @@ def _print(
         columns = [c for c in columns if c[0].head not in ("cache write", "cache read", "total")]
     span = f"{report.first} to {report.last}" if wanted.since or wanted.until else "yet"
     cells, documents = [], []
+    whole_names = view.wide or view.data
+    shown = {} if whole_names else _short([row.name for row in report.rows])
     for row in report.rows:
-        cells.append([cell(row) for _, cell in columns])
+        short = replace(row, name=shown.get(row.name, row.name))
+        cells.append([cell(short) for _, cell in columns])
         documents.append({report.by: row.name, "model": "", **_counts(row)})
         for part in row.parts:
             told = [
@@ -173,6 +177,20 @@ def _print(
         empty=[f"nothing was used {span}"],
         total=[cell(replace(report.total, name="total")) for _, cell in columns],
     )
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def _short(names: Sequence[str]) -> dict[str, str]:
+    """Of those that are UUIDs, as many groups as tell one from another: the whole would leave no
+    room at 80 columns to say whose it is. ``omni session`` takes these, too."""
+    uuids = [name for name in names if _UUID.fullmatch(name)]
+    for groups in range(1, 5):
+        found = {name: "-".join(name.split("-")[:groups]) for name in uuids}
+        if len(set(found.values())) == len(uuids):
+            return found
+    return {}
 
 
 def _of_session(zone: str) -> list[tuple[Column, Callable[[UsageRow], str]]]:

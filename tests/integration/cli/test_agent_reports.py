@@ -221,6 +221,20 @@ def test_burn_and_projection_of_the_block_under_way() -> None:
     assert blocks_of([use(0)])[0].burn(1) is None
 
 
+def test_a_sessions_id_is_cut_to_what_tells_it_so_that_its_project_has_room(
+    omni: Omni, logs: Path
+) -> None:
+    omni("import", "--yes")
+    whole = [row["session"] for row in omni("session", "--json").data["rows"]]
+    assert omni("session", "--quiet").out.split() == whole
+    table = omni("session").out
+    assert "shop" in table
+    for name in whole:
+        assert (name in table, name in omni("session", "--wide").out) == (False, True)
+        (row,) = [line for line in table.splitlines() if name.startswith(line.split(" ")[0] or "?")]
+        assert omni("session", row.split(" ")[0], "--json").data["id"] == name
+
+
 def test_a_session_is_shown_as_a_tree_and_only_the_gateways_are_stopped(
     omni: Omni, logs: Path
 ) -> None:
