@@ -1,6 +1,6 @@
 """Scorers: how well an answer fits what was expected, 0 to 1, with a few words why.
 
-Those that need a library, a process or a model are in ``services/engine/scorers.py``.
+Those that need a library, a process or a model are in ``services/judge/compare_report.py``.
 """
 
 import re

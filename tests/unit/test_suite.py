@@ -11,9 +11,9 @@ import yaml
 from omni_cli.domain.chat import MediaPart, Message
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.scoring import Scorer
-from omni_cli.services.engine.scorers import score_answer
 from omni_cli.services.judge import judge
 from omni_cli.services.judge.compare_plan import Plan, Settings, keyed, plan_document, plan_from
+from omni_cli.services.judge.compare_report import score_answer
 from omni_cli.services.judge.suite import Case, load
 from omni_cli.services.judge.suite_file import SuiteFile
 from omni_cli.written import schema_of
