@@ -1,8 +1,9 @@
 """docs/architecture.md is true: every file and name in it exists, every room is in it. And no
-checker is told to look away without a reason."""
+checker is told to look away without a reason, and no file has one importer without one."""
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -78,3 +79,59 @@ def test_whatever_is_silenced_has_a_reason_beside_it() -> None:
         if _SILENT.search(line)
     ]
     assert not bare
+
+
+#: Why a file that one other imports is not a part of it. The others are wired by the container,
+#: serve another room, or would make a module of more than 500 lines.
+APART = {
+    "cli/examples.py": "loaded for a command's help alone",
+    "importers/helper.py": "a process of its own",
+    "keys/clouds.py": "loaded where a provider is a cloud's",
+    "keys/ring.py": "loaded where a key is in the keyring",
+    "keys/vault.py": "loaded where a key is in the encrypted file",
+    "store/limits.py": "loaded where gateways count in PostgreSQL",
+    "tui/screens/abtests.py": "a screen",
+    "wire/ollama/bounds.py": "each protocol's bounds are a file",
+}
+_MOST_LINES = 500
+
+
+_IMPORT = re.compile(
+    r"^\s*(?:from (omni_cli[\w.]*) import (\([^)]*\)|.+)|import (omni_cli.+))$", re.MULTILINE
+)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Modules, within functions and for types too; of ``from a import b`` both."""
+    for module, names, modules in _IMPORT.findall(path.read_text("utf-8")):
+        if module:
+            yield module
+        for name in re.findall(r"[\w.]+", names or modules):
+            yield f"{module}.{name}" if module else name
+
+
+def test_no_file_has_one_importer_without_a_reason() -> None:
+    files = {
+        f"omni_cli.{'.'.join(path.relative_to(PACKAGE).with_suffix('').parts)}": path
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    by: dict[Path, set[Path]] = {path: set() for path in files.values()}
+    for path in PACKAGE.rglob("*.py"):
+        for name in imported(path):
+            if name in files and files[name] != path:
+                by[files[name]].add(path)
+
+    def lines(path: Path) -> int:
+        return len(path.read_text("utf-8").splitlines())
+
+    def room(path: Path) -> str:
+        return path.relative_to(PACKAGE).parts[0]
+
+    alone = set()
+    for path, users in by.items():
+        if len(users) == 1 and "commands" not in path.parts:
+            (one,) = users
+            if room(one) == room(path) and lines(one) + lines(path) <= _MOST_LINES:
+                alone.add(path.relative_to(PACKAGE).as_posix())
+    assert alone == APART.keys()
