@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 AGENT = "claude-code"
 _NUSD = 1_000_000_000
+#: More than any figure that an agent tells: dollars, tokens, seconds since the epoch.
+_MOST = 10**12
 
 
 class Status:
@@ -77,13 +79,13 @@ def _session(session: str, given: Mapping[str, Any], figures: Figures) -> int | 
         known = known_nusd(cost, unknown, tries)
         if tries and known is not None:
             return known
-    told = _object(given.get("cost")).get("total_cost_usd")
-    return round(told * _NUSD) if isinstance(told, int | float) else None
+    told = _number(_object(given.get("cost")).get("total_cost_usd"))
+    return None if told is None else round(told * _NUSD)
 
 
 def _left(given: Mapping[str, Any], block: Block | None, now: int) -> int | None:
-    resets = _object(_object(given.get("rate_limits")).get("five_hour")).get("resets_at")
-    if isinstance(resets, int | float) and resets * 1000 > now:
+    resets = _number(_object(_object(given.get("rate_limits")).get("five_hour")).get("resets_at"))
+    if resets is not None and now < resets * 1000 <= now + BLOCK_MS:
         return int(resets * 1000) - now
     return None if block is None else block.left_ms(now)
 
@@ -96,8 +98,8 @@ def _context(given: Mapping[str, Any]) -> tuple[int | None, int | None]:
     counts = [_count(used.get(name)) for name in names]
     if counts[0] is not None:
         return sum(count or 0 for count in counts), window
-    percent = told.get("used_percentage")
-    if window and isinstance(percent, int | float):
+    percent = _number(told.get("used_percentage"))
+    if window and percent is not None:
         return round(window * percent / 100), window
     return None, window
 
@@ -145,7 +147,12 @@ def _text(value: object) -> str:
     return "".join(c for c in value if c.isprintable()) if isinstance(value, str) else ""
 
 
-def _count(value: object) -> int | None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+def _number(value: object) -> float | None:
+    """None for what no agent means: JSON may hold numbers without an end, and none at all."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    return value if 0 <= value < _MOST else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and _number(value) is not None else None

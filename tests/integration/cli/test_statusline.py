@@ -184,9 +184,17 @@ def test_what_cannot_be_answered_so_is_left_to_the_whole_command(
         ' {"context_window": {"context_window_size": 20, "current_usage": {"input_tokens": 9}}}\n',
         '{"cost": {"total_cost_usd": NaN}}',
     )
-    for given in odd[:3]:
+    for given in odd:
         assert short(given) == omni("statusline", stdin=given).out
-    assert short(odd[3]) is None
+    for value in ("1e400", "-1", "true", '"1"', "1e308", "[]", "9" * 400):
+        given = (
+            f'{{"cost": {{"total_cost_usd": {value}}}, "context_window": {{"context_window_size":'
+            f' {value}, "used_percentage": {value}, "current_usage": {{"input_tokens": {value}}}}},'
+            f' "rate_limits": {{"five_hour": {{"resets_at": {value}}}}}}}'
+        )
+        said = omni("statusline", stdin=given).out
+        assert said == "unknown session, $0.00 today\n", given
+        assert short(given) == said
     with App({"OMNI_HOME": str(home)}) as app:  # of another version, or moved
         app.store.db.execute("PRAGMA user_version = 1")
     assert short("{}") is None
