@@ -157,13 +157,12 @@ class ImportStore:
             fresh = _free_ids(db, _not_imported(db, list(rows)))
             if not fresh:
                 return 0
-            timed = any(row.call.latency_ms is not None for row in fresh.values())
-            with self._rollups.counting_imported(fresh, timed=timed):
-                requests, attempts = _columns(list(fresh), list(fresh.values()))
-                REQUESTS.write_columns(db, requests, _REQUEST)
-                ATTEMPTS.write_columns(db, attempts, _ATTEMPT)
-                _IMPORTS.write_columns(db, _known(list(fresh), list(fresh.values())))
-                self._sessions.note(sessions_of(row.call for row in fresh.values()))
+            requests, attempts = _columns(list(fresh), list(fresh.values()))
+            REQUESTS.write_columns(db, requests, _REQUEST)
+            ATTEMPTS.write_columns(db, attempts, _ATTEMPT)
+            _IMPORTS.write_columns(db, _known(list(fresh), list(fresh.values())))
+            self._rollups.count_imported(requests, attempts["input_cost_nusd"])
+            self._sessions.note(sessions_of(row.call for row in fresh.values()))
             if self._budgets.all():
                 for request_id, row in fresh.items():
                     cost = row.cost_nusd or 0
@@ -305,7 +304,7 @@ _REQUEST = request_values(RequestRow(id=0, created_at=0, source="import", attemp
 _ATTEMPT = attempt_values(
     AttemptRow(request=0, n=1, model="", provider="", state="ok", started_at=0)
 )
-_Columns = dict[str, Sequence[object]]
+_Columns = dict[str, Sequence[Any]]
 
 
 def _columns(ids: Sequence[int], rows: Sequence[PricedCall]) -> tuple[_Columns, _Columns]:

@@ -357,6 +357,20 @@ def pour(
         sign: -1 takes the sums out again.
         selects: what is added up; less than all where it is known that nothing else is there.
     """
+    for select in selects:
+        looked = db.execute(select.sql.replace("{where}", where), values)
+        _add_up(db, select, looked, zone, suffix, sign)
+
+
+def _add_up(
+    db: Connection,
+    select: _Select,
+    looked: Iterable[Sequence[Any]],
+    zone: str,
+    suffix: str = "",
+    sign: int = 1,
+) -> None:
+    """Add the rows that a look has found."""
     days: dict[int, int] = {}
 
     def day_of(quarter: int) -> int:
@@ -366,30 +380,79 @@ def pour(
             day = days[quarter] = local_day(quarter * _QUARTER_MS, zone)
         return day
 
-    for select in selects:
-        rows = []
-        for quarter, *others in db.execute(select.sql.replace("{where}", where), values):
-            row = [day_of(quarter), quarter * _QUARTER_MS // HOUR_MS, *others]
-            if select.bucket is not None:
-                row[select.bucket] = latency_bucket(row[select.bucket])
-            rows.append(row)
-        for rollup, key_of, sums_of, names in select.into:
-            groups: dict[tuple[object, ...], tuple[int, ...]] = {}
-            for found in rows:
-                key, sums = key_of(found), sums_of(found)
-                known = groups.get(key)
-                groups[key] = sums if known is None else tuple(map(operator.add, known, sums))
-            db.executemany(
-                _ADD[rollup.table, suffix],
-                [
-                    {
-                        **_ZEROS[rollup.table],
-                        **dict(zip(names, (*key, *(sign * value for value in sums)), strict=True)),
-                    }
-                    for key, sums in groups.items()
-                    if rollup is not SESSION or any(key[1:3])  # session, project
-                ],
-            )
+    rows = []
+    for quarter, *others in looked:
+        row = [day_of(quarter), quarter * _QUARTER_MS // HOUR_MS, *others]
+        if select.bucket is not None:
+            row[select.bucket] = latency_bucket(row[select.bucket])
+        rows.append(row)
+    for rollup, key_of, sums_of, names in select.into:
+        groups: dict[tuple[object, ...], tuple[int, ...]] = {}
+        for found in rows:
+            key, sums = key_of(found), sums_of(found)
+            known = groups.get(key)
+            groups[key] = sums if known is None else tuple(map(operator.add, known, sums))
+        db.executemany(
+            _ADD[rollup.table, suffix],
+            [
+                {
+                    **_ZEROS[rollup.table],
+                    **dict(zip(names, (*key, *(sign * value for value in sums)), strict=True)),
+                }
+                for key, sums in groups.items()
+                if rollup is not SESSION or any(key[1:3])  # session, project
+            ],
+        )
+
+
+_KEY = tuple(dict.fromkeys(name for rollup in _TOTALS for name in rollup.key))[1:]
+
+
+def _imported_sums(
+    requests: Mapping[str, Sequence[Any]], of_input: Sequence[int | None]
+) -> Iterator[tuple[Any, ...]]:
+    """What ``_IMPORTED[0]`` finds of new imported calls whose columns are at hand, without a look
+    at the rows. ``of_input``: the part of each cost that is for input."""
+    ok = [state == "ok" for state in requests["state"]]
+    failed = [not fine for fine in ok]
+    timed = [ms is not None and fine for ms, fine in zip(requests["latency_ms"], ok, strict=True)]
+    costs = [cost or 0 for cost in requests["cost_nusd"]]
+    of_failed = list(map(operator.mul, costs, failed))
+    columns: dict[str, Sequence[int]] = {
+        "failed_attempts": failed,
+        "unknown_attempts": [cost is None for cost in requests["cost_nusd"]],
+        "estimated_attempts": requests["estimated"],
+        **{name: requests[name] for name in _TOKENS},
+        "cost_nusd": costs,
+        "input_cost_nusd": [cost or 0 for cost in of_input],
+        "estimated_nusd": list(map(operator.mul, costs, requests["estimated"])),
+        "failed_nusd": of_failed,
+        "ok": ok,
+        "unanswered_nusd": of_failed,
+        "latency_ms": [
+            ms if use else 0 for ms, use in zip(requests["latency_ms"], timed, strict=True)
+        ],
+        "latency_calls": timed,
+    }
+    used = [(name, columns.get(name)) for name in (*ATTEMPT_SUMS, *REQUEST_SUMS)]
+    kept = [column if column and any(column) else name for name, column in used]
+    named = ("provider", "model", "agent", "session", "project")
+    quarters = [at // _QUARTER_MS for at in requests["created_at"]]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, key in enumerate(zip(quarters, *(requests[n] for n in named), strict=True)):
+        groups.setdefault(key, []).append(place)
+    for (quarter, *words), places in groups.items():
+        whose = {"source": "import", **dict(zip(named, words, strict=True))}
+        yield (
+            quarter,
+            *(whose.get(name, "") for name in _KEY if name != "hour"),
+            *(
+                len(places) * (column in ("attempts", "calls"))
+                if isinstance(column, str)
+                else sum([column[place] for place in places])
+                for column in kept
+            ),
+        )
 
 
 # --- the tables --------------------------------------------------------------------------------
@@ -454,14 +517,24 @@ class RollupStore(Table):
         building = None if text is None else Building(**json.loads(text))
         return Counting(found.get(ZONE_KEY, "UTC"), building)
 
-    @contextlib.contextmanager
-    def counting_imported(self, requests: Iterable[int], *, timed: bool) -> Iterator[None]:
-        """Count imported requests that have no row yet and are written inside; ``timed``: of some
-        it is known how long they took."""
+    def count_imported(
+        self, requests: Mapping[str, Sequence[Any]], of_input: Sequence[int | None]
+    ) -> None:
+        """Count imported requests that were written just now and have no other rows.
+
+        Args:
+            requests: their columns.
+            of_input: the part of each cost that is for input, nano-dollars.
+        """
         with self._store.transaction(Lock.LEDGER) as db:
-            yield
-            selects = _IMPORTED if timed else _IMPORTED[:1]
-            self._pour(db, list(requests), self._targets(), 1, selects)
+            targets = self._targets()
+            selects = _IMPORTED
+            if len(targets) == 1:  # else a rebuild has counted a part of all requests
+                suffix, zone, _ = targets[0]
+                _add_up(db, _IMPORTED[0], _imported_sums(requests, of_input), zone, suffix)
+                is_timed = any(ms is not None for ms in requests["latency_ms"])
+                selects = _IMPORTED[1:] if is_timed else []
+            self._pour(db, list(requests["id"]), targets, 1, selects)
 
     @contextlib.contextmanager
     def recounting(self, *requests: int) -> Iterator[None]:
