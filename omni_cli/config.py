@@ -22,6 +22,7 @@ from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.money import usd_to_nusd
 from omni_cli.domain.tasks import LatencyPref, Priority, Weekday, Weights
 from omni_cli.places import PROJECT_FILE, folders
+from omni_cli.system import replace_text
 
 
 class Paths(Struct, frozen=True):
@@ -405,10 +406,7 @@ def _check(document: Mapping[str, Any], source: str) -> None:
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     import tomli_w
 
-    fresh = path.with_suffix(".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(tomli_w.dumps(document), "utf-8")
-        fresh.replace(path)
+        replace_text(path, tomli_w.dumps(document))
     except OSError as exc:
         raise ConfigError(f"cannot write {path}: {exc.strerror}") from exc

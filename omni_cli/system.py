@@ -13,6 +13,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
+    from pathlib import Path
+
+
+def replace_text(path: "Path", text: str) -> None:
+    """Write a file whole or not at all, in a folder that is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text, "utf-8")
+    fresh.replace(path)
+
 
 #: The name of a setting of glibc's ``mallopt``, from its malloc.h.
 _ARENA_MAX = -8

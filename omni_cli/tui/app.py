@@ -25,6 +25,7 @@ from omni_cli.domain.commands import AFAR, check_here
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.ports import Clock
 from omni_cli.services.fleet.connection_test import TestResult
+from omni_cli.system import replace_text
 from omni_cli.tui import colours, faults
 from omni_cli.tui.data import Loader
 from omni_cli.tui.pane import Pane
@@ -70,10 +71,7 @@ class UiState:
 
     def save(self) -> None:
         """Raises OSError."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps(self._all, indent=1, sort_keys=True), "utf-8")
-        fresh.replace(self._path)
+        replace_text(self._path, json.dumps(self._all, indent=1, sort_keys=True))
 
 
 class StoreChanged(Message):

@@ -23,6 +23,7 @@ from omni_cli.cli.render import answer, emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import ConfigError
 from omni_cli.domain.record import asdict
+from omni_cli.system import replace_text
 
 app = typer.Typer(rich_markup_mode=None, help="Settings of this user and project.")
 
@@ -151,10 +152,7 @@ def edit() -> None:
         except ConfigError as exc:
             message = exc.message.replace(str(draft), "the edited text")
             raise ConfigError(f"{message}; nothing was changed", hint=exc.hint) from exc
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_suffix(".new")
-        fresh.write_bytes(draft.read_bytes())
-        fresh.replace(file)
+        replace_text(file, draft.read_text("utf-8"))
     out(f"saved {file}")
 
 

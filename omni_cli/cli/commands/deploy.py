@@ -17,6 +17,7 @@ from omni_cli.domain.periods import duration_ms
 from omni_cli.domain.words import counted, share_of
 from omni_cli.services.fleet.apply import Change, changes_document
 from omni_cli.services.judge.deploys import Standing, standing_document
+from omni_cli.system import replace_text
 
 ExitCode = Annotated[
     bool, typer.Option("--exit-code", help="Exit with 7 where there is a difference.")
@@ -47,10 +48,8 @@ def export(
     if output is None:
         sys.stdout.write(text)
         return
-    fresh = output.with_name(output.name + ".new")
     with file_errors("write", output):
-        fresh.write_text(text, "utf-8")
-        fresh.replace(output)
+        replace_text(output, text)
     note(f"written to {output}")
 
 

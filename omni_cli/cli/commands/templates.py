@@ -1,6 +1,5 @@
 """``omni templates``: prompts that one keeps, for ``omni chat -t``."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from omni_cli.cli.common import JsonFlag, grouped, omni
 from omni_cli.cli.render import emit_json, note, out
 from omni_cli.cli.tables import Column, View, listing
 from omni_cli.domain.errors import UsageError, file_errors
+from omni_cli.system import replace_text
 
 app = typer.Typer(rich_markup_mode=None, help="Prompts that one keeps, for omni chat -t.")
 
@@ -77,10 +77,7 @@ def add(
         place = place_of(name, omni_app.paths.config)
     if place.exists() and not replace:
         raise UsageError(f"there is a template {name!r} already", hint="--replace takes its place")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    fresh = place.with_name(place.name + ".new")
-    fresh.write_text(text, "utf-8")
-    os.replace(fresh, place)  # noqa: PTH105  # whole or not at all
+    replace_text(place, text)
     note(f"kept as {place}")
 
 

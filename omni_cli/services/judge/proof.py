@@ -17,6 +17,7 @@ from omni_cli.services.engine.names import Names
 from omni_cli.services.judge.compare import CompareService
 from omni_cli.services.judge.compare_plan import Plan, Settings, keyed, plan_from
 from omni_cli.services.judge.compare_report import CompareReports, Report
+from omni_cli.services.judge.judge import reader
 from omni_cli.services.judge.suite import Case
 
 #: Stored requests that a sample is drawn from, the newest.
@@ -126,18 +127,8 @@ class Prover(Struct, kw_only=True, eq=False):
         return None if report is None else verdict(report)
 
     def _judge(self, judge: str | None, current: str, candidate: str) -> str:
-        if judge is not None:
-            named = self.names.model(judge)
-            if named in (current, candidate):
-                raise UsageError(
-                    f"{named} would judge its own answers, and judges favour their own",
-                    hint="--judge names a third model",
-                )
-            return named
-        if not self.premium:
-            return ""
-        premium = self.names.model(self.premium)
-        return "" if premium in (current, candidate) else premium
+        both, hint = (current, candidate), "--judge names a third model"
+        return reader(self.names, judge, self.premium or "", both, hint)
 
     def _find(self, number: int, *, complete: bool) -> Proof | None:
         for row in self.kept.recent(limit=1_000):

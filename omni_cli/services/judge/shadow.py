@@ -297,19 +297,10 @@ class ShadowService(Struct, kw_only=True, eq=False):
     def _judge(self, named: str | None, both: tuple[str, str], slugs: set[str]) -> str:
         if named == "":
             return ""
-        if named is not None:
-            reader = self.names.model(named)
-            if reader in both:
-                raise UsageError(
-                    f"{reader} would judge its own answers, and judges favour their own",
-                    hint="--judge names a third model; --judge none compares by checks alone",
-                )
-            return reader
-        if not self.premium:
-            return ""
-        reader = self.names.model(self.premium)
+        hint = "--judge names a third model; --judge none compares by checks alone"
+        reader = judge.reader(self.names, named, self.premium, both, hint)
         # Its provider would read the role's questions: only the user can say that it may.
-        return reader if reader not in both and reader.partition("/")[0] in slugs else ""
+        return reader if named or reader.partition("/")[0] in slugs else ""
 
     def stop(self, role: str, reason: str = "stopped by the user") -> Shadow:
         """Raises NotFound: no shadow of the role is running."""

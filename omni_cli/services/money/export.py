@@ -14,6 +14,7 @@ from omni_cli.domain.money import usd
 from omni_cli.domain.periods import PeriodRule, Span, iso, local_date, parse_span
 from omni_cli.ports import Clock
 from omni_cli.repositories import LedgerRows, Reports
+from omni_cli.services.money.report_documents import totals_document
 
 _TOKENS = (
     "input_tokens",
@@ -190,19 +191,13 @@ def _attempt(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _line(day: int, keys: Mapping[str, str], totals: Totals) -> dict[str, Any]:
-    unknown = totals.known_nusd is None
-    # What evaluation would have cost elsewhere is no part of any saving.
-    compared = totals.compared_calls > 0 and keys["source"] not in EVALUATION
+    told = totals_document(totals)
+    if keys["source"] in EVALUATION:  # what it would have cost elsewhere is no part of any saving
+        told |= {"premium_usd": None, "compared_usd": None}
     return {
         "day": key_date(day).isoformat(),
         **{name: keys["task" if name == "task_type" else name] for name in USAGE_COLUMNS[1:9]},
-        **{name: getattr(totals, name) for name in (*_COUNTS, *_TOKENS)},
-        "cost_usd": usd(totals.known_nusd),
-        "input_cost_usd": usd(None if unknown else totals.input_cost_nusd),
-        "estimated_usd": usd(None if unknown else totals.estimated_nusd),
-        "failed_usd": usd(None if unknown else totals.failed_nusd),
-        "premium_usd": usd(totals.premium_nusd if compared else None),
-        "compared_usd": usd(totals.compared_nusd if compared else None),
+        **{name: told[name] for name in USAGE_COLUMNS[9:-2]},
         "latency_ms": totals.latency_ms,
         "latency_calls": totals.latency_calls,
     }
