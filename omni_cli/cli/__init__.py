@@ -30,6 +30,7 @@ LATER_IN_COMMANDS = (
     "hashlib",
     "hmac",
     "json",
+    "locale",
     "mimetypes",
     "random",
     "tempfile",

@@ -18,8 +18,9 @@ from omni_cli.domain.lexicon import (
     GO_ON,
     GO_ON_INSIDE,
     PICKS,
-    VARIANTS,
     intents_of,
+    pieces,
+    simplified,
 )
 from omni_cli.domain.record import replace
 from omni_cli.domain.tasks import TASK_TYPES, Complexity, Signals, TaskEstimate
@@ -141,15 +142,15 @@ def lets_go_on(text: str) -> bool:
     """
     if len(text) > SHORT_TURN or any(mark in text for mark in "?？؟"):
         return False
-    left = text.lower().translate(VARIANTS).replace("’", "'")
+    left = simplified(text.lower()).replace("’", "'")
     going = left.count("👍") + left.count("✅")
     if not left.isascii():
-        if any(word in left for word in CLOSING_INSIDE):
+        if any(word in left for word in pieces(CLOSING_INSIDE)):
             return False
-        for piece in GO_ON_INSIDE:
+        for piece in pieces(GO_ON_INSIDE):
             going += left.count(piece)
             left = left.replace(piece, " ")
-        for piece in AROUND_INSIDE:
+        for piece in pieces(AROUND_INSIDE):
             left = left.replace(piece, " ")
     spoken = [word for word in words(left) if word[0].isalnum()]
     going += sum(word in GO_ON for word in spoken)

@@ -22,7 +22,6 @@ from omni_cli.domain.lexicon import (
     GROUP_ENDS,
     HEART,
     HOW_TO_SAY,
-    INSIDE,
     LOGIC,
     MACHINE,
     MAKE,
@@ -31,8 +30,9 @@ from omni_cli.domain.lexicon import (
     SYMPTOM,
     THINGS,
     TONGUES,
-    VARIANTS,
+    inside,
     intents_of,
+    simplified,
 )
 from omni_cli.domain.tasks import Signals
 
@@ -88,7 +88,7 @@ def _of_first_word(head: str, lead: list[str]) -> Iterator[str]:
                 yield "first " + intent
             break
     if not head.isascii():
-        for piece, intent in INSIDE:
+        for piece, intent in inside():
             # In Chinese, Japanese and Korean what is to be done to a text stands behind it.
             if piece in head[:12] or (intent == "translate" and piece in head[:40] + head[-12:]):
                 yield "first " + intent
@@ -273,7 +273,7 @@ def _of_intents(part: str, lead: list[str], close: list[str]) -> list[str]:
         found += {place + intent for word in some if word >= "a" for intent in intents_of(word)}
     if not part.isascii():
         start, end = part[:60], part[-40:]
-        found += {intent for piece, intent in INSIDE if piece in start or piece in end}
+        found += {intent for piece, intent in inside() if piece in start or piece in end}
     if len(found) == 0:
         found.append("no intent")
     return found
@@ -319,7 +319,7 @@ def extract(signals: Signals) -> Features:
     part = sample(text)
     shape = form(text, part)
     if not part.isascii():
-        part = part.translate(VARIANTS)
+        part = simplified(part)
     lead = words(part[:START])[:LEAD]
     close = words(part[-min(END, len(text) - START) :])[-CLOSE:] if len(text) > START else []
     facts = _hashes("fact", _of_shape(shape, part)) + 2 * _hashes("near", _of_surroundings(signals))
@@ -338,7 +338,7 @@ def extract(signals: Signals) -> Features:
     if signals.system:
         spoken += _hashes("system", words(signals.system[:400])[:AROUND])
     if signals.earlier:
-        turns = "\n".join(turn[:300] for turn in signals.earlier[:8])[:300].translate(VARIANTS)
+        turns = simplified("\n".join(turn[:300] for turn in signals.earlier[:8])[:300])
         before = words(turns)[:AROUND]
         spoken += _hashes("earlier", before)
         spoken += _hashes("before", _of_intents(turns, before, []))

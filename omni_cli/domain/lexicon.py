@@ -4,6 +4,7 @@ Own work. An entry ending in ``*`` is a stem (matched on a word's beginning, fou
 least); entries in scripts without spaces between words are searched for as they stand.
 """
 
+from functools import cache
 from pathlib import Path
 
 #: Intents are finer than task types: what a word asks for, not what the whole prompt is.
@@ -129,6 +130,10 @@ INTENTS: dict[str, str] = {
 }
 
 
+DATA = Path(__file__).resolve().parents[1] / "data"
+
+
+@cache
 def _variants() -> dict[int, int]:
     """Traditional and Japanese forms of Chinese characters -> the simplified one.
 
@@ -141,9 +146,9 @@ def _variants() -> dict[int, int]:
     return found | {code: code - 0xFEE0 for code in wide}
 
 
-DATA = Path(__file__).resolve().parents[1] / "data"
-#: For ``str.translate``: a word counts once, however its characters are written.
-VARIANTS = _variants()
+def simplified(text: str) -> str:
+    """A word counts once, however its characters are written."""
+    return text if text.isascii() else text.translate(_variants())
 
 
 def _has_no_spaces(word: str) -> bool:
@@ -154,24 +159,33 @@ def _has_no_spaces(word: str) -> bool:
     )
 
 
-def _build() -> tuple[
-    dict[str, tuple[str, ...]], dict[str, tuple[str, ...]], tuple[tuple[str, str], ...]
-]:
+def _build() -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     whole: dict[str, tuple[str, ...]] = {}
     stems: dict[str, tuple[str, ...]] = {}
-    inside: list[tuple[str, str]] = []
     for intent, words in INTENTS.items():
         for word in dict.fromkeys(words.split()):
             if _has_no_spaces(word):
-                inside.append((word.translate(VARIANTS), intent))
-            elif word.endswith("*"):
+                continue
+            if word.endswith("*"):
                 stems[word[:4]] = (*stems.get(word[:4], ()), word[:-1] + "\0" + intent)
             else:
                 whole[word] = (*whole.get(word, ()), intent)
-    return whole, stems, tuple(dict.fromkeys(inside))
+    return whole, stems
 
 
-WHOLE, STEMS, INSIDE = _build()
+@cache
+def inside() -> tuple[tuple[str, str], ...]:
+    """What is searched for as it stands, in texts that are not ASCII, and its intent."""
+    found = (
+        (simplified(word), intent)
+        for intent, words in INTENTS.items()
+        for word in dict.fromkeys(words.split())
+        if _has_no_spaces(word)
+    )
+    return tuple(dict.fromkeys(found))
+
+
+WHOLE, STEMS = _build()
 
 
 def intents_of(word: str) -> tuple[str, ...]:
@@ -188,8 +202,10 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-def _pieces(words: str) -> tuple[str, ...]:
-    return tuple(sorted(words.translate(VARIANTS).split(), key=len, reverse=True))
+@cache
+def pieces(words: str) -> tuple[str, ...]:
+    """Of such words, the longest first."""
+    return tuple(sorted(simplified(words).split(), key=len, reverse=True))
 
 
 #: Verbs (and nouns) that announce that something is to be made.
@@ -366,19 +382,19 @@ AROUND_GO_ON = _set("""
 """)
 #: The same in scripts whose words are not set apart, or not found by their letters; the longest
 #: first, so that none is cut.
-GO_ON_INSIDE = _pieces("""
+GO_ON_INSIDE = """
     好的 好吧 好 是的 是 行 可以 对 嗯 没问题 同意 继续 开始 做吧 干吧 就这样 照办 没错 当然
     はい うん ええ お願いします お願い 続けて 続き 進めて 始めて やって そうして 了解 いいよ
     いいです オーケー
     네 예 응 좋아요 좋아 그래 계속 진행 시작 부탁 알겠 확인
     हाँ हां जी ठीक जारी करो कीजिए बढ़ो बढ़ें बढ़िए ใช่ ตกลง ได้เลย ทำต่อ ดำเนินการต่อ
-""")
-AROUND_INSIDE = _pieces("""
+"""
+AROUND_INSIDE = """
     吧 请 了 啊 呀 哦 这 那 个 全部 都 就 去 来 你 我 它 做 写 下去
     ください 下さい です ます その まま で それ と て よ ね も 全部
     그렇게 주세요 해 요 합니다 주 그 다 전부
     है आगे रखें रखो सब कृपया ครับ ค่ะ เลย
-""")
+"""
 #: A turn of these closes the matter.
 CLOSING = _set("""
     thanks thank thx bye goodbye nevermind stop cancel no nope danke tschüss nein merci non
@@ -386,7 +402,7 @@ CLOSING = _set("""
     teşekkürler teşekkür hayır شكرا لا धन्यवाद नहीं cảm không díky děkuji ne tack nej
     haha lol wow nice cool interesting
 """)
-CLOSING_INSIDE = _pieces("""
+CLOSING_INSIDE = """
     你好 您好 早上好 晚上好 不 别 谢 再见 ありがとう こんにちは いいえ やめ 違
     아니 감사 안녕 धन्यवाद नहीं नमस्ते ไม่ ขอบคุณ สวัสดี
-""")
+"""
