@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Logs are read again after so long, and no process is started for that more often than each
 #: ``_APART_S``, whatever becomes of it.
 _AGAIN_S, _APART_S = 5, 2
-#: The zone whose days the sums are of (store/rollups.py).
+#: The zone whose days the sums are of (store/port.py).
 _ZONE_KEY = "zone"
 #: Of the environment, what makes another store, fleet or day of it.
 _ELSEWHERE = ("OMNI_ORG", "OMNI_REMOTE", "OMNI_DATABASE_URL")

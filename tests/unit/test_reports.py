@@ -14,19 +14,24 @@ from omni_cli.domain.budgets import Budget, refusal
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import StoreError, UsageError
 from omni_cli.domain.ids import make_id
+from omni_cli.domain.imports import LogFile
 from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.quality import Prior, QualityTable
 from omni_cli.domain.record import replace
+from omni_cli.domain.sessions import Session, SessionRow
 from omni_cli.services.judge.maintenance import ReportZone, same_zone
 from omni_cli.services.money.costs import CostService
 from omni_cli.services.money.savings import SavingsService
 from omni_cli.services.money.usage import UsageQuery, UsageService
 from omni_cli.store.budgets import BudgetStore
+from omni_cli.store.imports import LogFileStore
 from omni_cli.store.ledger import LedgerStore
 from omni_cli.store.port import ZONE_KEY
 from omni_cli.store.rebuild import RollupRebuild
 from omni_cli.store.reports import ReportStore
 from omni_cli.store.rollups import RollupStore
+from omni_cli.store.sessions import SessionStore
+from omni_cli.store.statusline import Figures
 from tests.beginning import begin
 from tests.engine import on_a_file, open_store
 
@@ -93,6 +98,7 @@ class Fleet:
         failed: int | None = None,
         tokens: tuple[int, int] = (100, 50),
         estimated: bool = False,
+        session: str = "",
     ) -> None:
         """One request, after a failed attempt at DEAR that cost ``failed`` where that is given."""
         self.count += 1
@@ -106,6 +112,7 @@ class Fleet:
                 self.ledger.owner,
                 task=task,
                 role=role,
+                session=session,
             ),
             None,
         )
@@ -189,6 +196,29 @@ def test_rows_by_model_keep_failures_with_who_failed(fleet: Fleet) -> None:
     assert report.total.totals.success == 1.0
     assert rows[DEAR].p50_ms == pytest.approx(4000, rel=0.1)
     assert rows[CHEAP].p95_ms == pytest.approx(1000, rel=0.1)
+
+
+def test_a_status_line_reads_what_reports_do(fleet: Fleet) -> None:
+    for cost, session, days in ((7, "s", 2), (None, "s", 0), (5, "s/a", 0), (11, "t", 0)):
+        fleet.call(cost, at=NOW - timedelta(days=days), session=session)
+    began, now = (int((NOW - timedelta(days=d)).timestamp() * 1000) for d in (2, 0))
+    rows = [
+        SessionRow(Session(name, parent=parent), began, now)
+        for name, parent in (("s", ""), ("s/a", "s"), ("t", ""))
+    ]
+    SessionStore(fleet.store).note(rows)
+    LogFileStore(fleet.store).put("claude-code", [LogFile("/a", 3, 4, read_at=5)])
+    day = day_key(NOW.date())
+    figures = Figures(fleet.store.db, day)
+    today = fleet.reports.totals(day, day)[()]
+    assert figures.today() == (today.cost_nusd, today.unknown_attempts, today.attempts)
+    assert figures.session("s") == (12, 1, 3)
+    assert figures.session("t") == (11, 0, 1)
+    assert figures.session("nobody") == (0, 0, 0)
+    assert figures.logs("claude-code", ["/a", "/b"]) == {"/a": (3, 4, 5)}
+    assert figures.logs("codex", ["/a"]) is None
+    assert figures.window("no/model") is None
+    assert {type(value) for value in figures.today()} == {int}
 
 
 @pytest.mark.parametrize("seed", range(3))
