@@ -118,14 +118,13 @@ class KnownCalls(Struct, frozen=True):
 class Charge(Struct, frozen=True):
     """An attempt and what it is charged at now.
 
-    ``current_nusd``: its cost with corrections, None where unknown. ``input_nusd``: the part for
-    input. ``calls``: how many calls an imported report's row adds up (1: a single call).
+    ``current_nusd``: its cost with corrections, None where unknown. ``calls``: how many calls an
+    imported report's row adds up (1: a single call).
     """
 
     request: RequestRow
     attempt: AttemptRow
     current_nusd: int | None
-    input_nusd: int | None
     calls: int
 
 

@@ -134,11 +134,6 @@ class Batch(Struct):
     checked_at: int = 0
     trouble: str = ""
 
-    @property
-    def over(self) -> bool:
-        """Nothing more will become of it."""
-        return self.state == "settled"
-
 
 class Waiting(NamedTuple):
     """A request of a batch that has no row in the ledger yet: which it is, and what it asks."""

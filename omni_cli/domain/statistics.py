@@ -92,11 +92,9 @@ def wilson(good: float, total: int, confidence: float = CONFIDENCE) -> Interval 
     return Interval(rate, max(0.0, min(centre - half, rate)), min(1.0, max(centre + half, rate)))
 
 
-def rate_difference(
-    good_a: float, total_a: int, good_b: float, total_b: int, confidence: float = CONFIDENCE
-) -> Interval | None:
+def rate_difference(good_a: float, total_a: int, good_b: float, total_b: int) -> Interval | None:
     """Rate of a minus rate of b (Newcombe's method 10); None without trials on either side."""
-    a, b = wilson(good_a, total_a, confidence), wilson(good_b, total_b, confidence)
+    a, b = wilson(good_a, total_a), wilson(good_b, total_b)
     if a is None or b is None:
         return None
     gap = a.value - b.value
@@ -120,7 +118,6 @@ def bootstrap(
     count: int,
     statistic: Callable[[Sequence[int]], float | None],
     *,
-    confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval | None:
@@ -147,15 +144,12 @@ def bootstrap(
             found.append(again)
     if not found:
         return Interval(value, -math.inf, math.inf)
-    edge = (1 - confidence) / 2
+    edge = (1 - CONFIDENCE) / 2
     return Interval(value, percentile(found, edge), percentile(found, 1 - edge))
 
 
 def paired_difference(
-    pairs: Sequence[tuple[float, float]],
-    confidence: float = CONFIDENCE,
-    *,
-    fewest_equal: int = 5,
+    pairs: Sequence[tuple[float, float]], *, fewest_equal: int = 5
 ) -> Interval | None:
     """Mean of a - b over pairs, by Student's t; None without pairs.
 
@@ -166,7 +160,7 @@ def paired_difference(
     if not pairs:
         return None
     gaps = [a - b for a, b in pairs]
-    found = mean_interval(gaps, confidence)
+    found = mean_interval(gaps)
     if found is not None and len(gaps) < fewest_equal and deviation(gaps) == 0 and gaps[0] != 0:
         return Interval(found.value, -math.inf, math.inf)
     return found
@@ -209,8 +203,8 @@ class Band(Struct, frozen=True):
     high: float
 
 
-def redrawn(columns: Sequence[Sequence[float]], *, draws: int = DRAWS) -> list[list[float]]:
-    """Means of each column over requests drawn with replacement: draws x columns.
+def redrawn(columns: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Means of each column over requests drawn with replacement: DRAWS x columns.
 
     Args:
         columns: of one length n >= 1, a value for each request; all are drawn together.
@@ -220,7 +214,7 @@ def redrawn(columns: Sequence[Sequence[float]], *, draws: int = DRAWS) -> list[l
     dice = random.Random(SEED)
     n = len(columns[0])
     found = []
-    for _ in range(draws):
+    for _ in range(DRAWS):
         rows = dice.choices(range(n), k=n)
         found.append([sum(map(column.__getitem__, rows)) / n for column in columns])
     return found

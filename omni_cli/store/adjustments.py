@@ -15,7 +15,7 @@ from omni_cli.store.rollups import RollupStore
 from omni_cli.store.rows import TOKEN_COLUMNS
 
 _SUM = """
-SELECT a.request, a.n, a.cost_nusd, a.input_cost_nusd,
+SELECT a.request, a.n, a.cost_nusd,
     CASE WHEN i.request IS NULL THEN 1 ELSE coalesce(i.calls, 0) END AS calls,
     (SELECT sum(delta_nusd) FROM adjustments j WHERE j.request = a.request AND j.n = a.n) AS delta
 FROM requests r JOIN attempts a ON a.request = r.id
@@ -160,7 +160,6 @@ class AdjustmentStore:
             request=request,
             attempt=next(attempt for attempt in attempts if attempt.n == row["n"]),
             current_nusd=None if cost is None and delta is None else (cost or 0) + (delta or 0),
-            input_nusd=row["input_cost_nusd"],
             calls=row["calls"],
         )
 

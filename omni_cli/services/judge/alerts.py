@@ -340,8 +340,6 @@ class Watch:
         seen: Callable[[FleetHealth], None],
         note: Callable[[str], None],
         stop: Callable[[], bool] = lambda: False,
-        sleep: Callable[[float], None] = time.sleep,
-        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reporter = reporter
         self._alerter = alerter
@@ -350,8 +348,6 @@ class Watch:
         self._seen = seen
         self._note = note
         self._stop = stop
-        self._sleep = sleep
-        self._timer = timer
 
     def once(self) -> FleetHealth:
         """One round of everything that is due."""
@@ -363,10 +359,10 @@ class Watch:
 
     def run(self, interval_s: float) -> None:
         """Until ``stop``. ``interval_s``: between two rounds of checks."""
-        next_check = next_look = self._timer()
+        next_check = next_look = time.monotonic()
         version = -1
         while not self._stop():
-            now = self._timer()
+            now = time.monotonic()
             if now >= next_check:
                 self.check()
                 self._reporter.prune()
@@ -378,7 +374,7 @@ class Watch:
                 version = fresh
                 self.look()
                 next_look = now + IDLE_LOOK_S
-            self._sleep(LOOK_S)
+            time.sleep(LOOK_S)
         self._alerter.finish()
 
     def check(self) -> None:
