@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from omni_cli import config as settings
-from omni_cli import statusline as short
 from omni_cli import system
 from omni_cli.catalog import is_in
 from omni_cli.domain.errors import StoreError, UsageError
@@ -736,6 +735,7 @@ class App:
     def statusline(self, given: Mapping[str, Any]) -> _money.statusline.Status:
         """What a line of an agent's prompt says. Notes for the next one what it takes to be said
         the short way (statusline.py)."""
+        from omni_cli import statusline as short
         from omni_cli.domain.periods import PeriodRule, local_day, window
 
         zone, now = self.report_zone(), self.now_ms()
@@ -755,6 +755,8 @@ class App:
 
     def read_transcript(self, path: str) -> None:
         """What is new of one session's logs, where Claude Code's were imported before."""
+        from omni_cli import statusline as short
+
         paths = [Path(log) for log in short.transcripts({"transcript_path": path})]
         self.logs.follow_session("claude-code", paths)
 

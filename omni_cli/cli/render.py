@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import unicodedata
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -87,6 +86,8 @@ def width_of(text: str) -> int:
     """Terminal cells: wide East Asian characters take two, combining marks none."""
     if text.isascii():
         return len(text)
+    import unicodedata
+
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text

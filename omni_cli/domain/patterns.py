@@ -31,5 +31,8 @@ class Pattern:
     def fullmatch(self, text: str) -> re.Match[str] | None:
         return self._compiled().fullmatch(text)
 
+    def findall(self, text: str) -> list[str]:
+        return self._compiled().findall(text)
+
     def sub(self, new: str, text: str) -> str:
         return self._compiled().sub(new, text)

@@ -12,6 +12,7 @@ import re
 from msgspec import Struct
 
 from omni_cli.domain.chat import ChatRequest, Message
+from omni_cli.domain.patterns import Pattern
 
 #: What the last turn is: a question, or the result of tools that change, run, plan, search the web
 #: or read.
@@ -26,17 +27,17 @@ _SIDE_TOKENS = 8_000
 _AGENTS_PROMPT = 4_000
 #: Of the end and the beginning of a tool's result, characters that are looked at.
 _LOOKED_AT = 400
-_HARNESS = re.compile(
+_HARNESS = Pattern(
     r"<(system-reminder|environment_context|environment_details|user_instructions|"
     r"session_context|local-command-stdout|command-message)>.*?</\1>",
     re.DOTALL,
 )
-_TROUBLE = re.compile(
+_TROUBLE = Pattern(
     r"traceback \(most recent|exit(?:ed)?(?: with)?(?: (?:code|status))?:? [1-9]|"
     r"\berror:|\bfailed\b|\bfatal:|command not found|no such file|permission denied",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_WORD = Pattern(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 #: By what a tool's name has among its words; the first that fits.
 _KINDS: tuple[tuple[str, frozenset[str]], ...] = (
     ("plan", frozenset({"todo", "todos", "plan", "goal", "task", "agent", "topic"})),

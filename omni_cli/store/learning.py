@@ -1,10 +1,15 @@
 """What was learned: outcomes of answers, quality counts, and measured speed."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-from omni_cli.domain.drift import Seen
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from omni_cli.records import Lock, ModelStats
 from omni_cli.store.port import Table
+
+if TYPE_CHECKING:
+    from omni_cli.domain.drift import Seen
 
 
 class LearningStore(Table):
@@ -76,6 +81,8 @@ class LearningStore(Table):
 
     def calls_since(self, request: int, since_ms: int, *, most: int) -> list[tuple[int, Seen]]:
         """Ended calls after ``request``, in their order: up to the first that is under way."""
+        from omni_cli.domain.drift import Seen
+
         rows = self._store.db.execute(
             "SELECT id, model, task, created_at, state, finish_reason, output_tokens FROM requests"
             " WHERE id > :request AND created_at >= :since AND model <> ''"
@@ -101,6 +108,8 @@ class LearningStore(Table):
 
     def scores_since(self, outcome: int, since_ms: int, *, most: int) -> list[tuple[int, Seen]]:
         """Outcomes after ``outcome``, in their order."""
+        from omni_cli.domain.drift import Seen
+
         rows = self._store.db.execute(
             "SELECT id, model, task, at, value FROM outcomes"
             " WHERE id > ? AND at >= ? AND kind <> 'retry' ORDER BY id LIMIT ?",
