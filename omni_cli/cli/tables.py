@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 import typer
 from msgspec import Struct
@@ -25,7 +25,7 @@ _SILENT = ("", "-")
 _AMOUNT = re.compile(r"[+-]?\$[\d,]+(\.\d+)?")
 
 
-class Column(NamedTuple):
+class Column(Struct, frozen=True):
     """Args:
     align: "point" is right, with the points of amounts below each other.
     worth: of those that do not fit the least worth goes first; None stays, whatever the width.

@@ -8,8 +8,6 @@ its circuit breaker or by a spent budget counts as one that was asked and failed
 3. Beyond, a stand-in may cost ``multiple`` times the first choice, and nothing after a free one.
 """
 
-from typing import NamedTuple
-
 from msgspec import Struct
 
 from omni_cli.domain.money import format_usd
@@ -25,7 +23,7 @@ _ANY_COST = _LIFT.format("any-cost", "max_fallback_multiple", 0)
 _FREE_TO_PAID = _LIFT.format("free-to-paid", "allow_free_to_paid", "true")
 
 
-class Refusal(NamedTuple):
+class Refusal(Struct, frozen=True):
     """``why`` a model may not stand in, and what to type to ``lift`` that."""
 
     why: str

@@ -13,7 +13,9 @@ Beyond the upper anchor they go on past 1, so that no two amounts are taken for 
 
 from collections.abc import Callable, Iterable
 from math import exp, log, log1p
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -58,7 +60,7 @@ CLASS_CALLS = 2.0
 Basis = Literal["measured", "estimated", "published", "by its class", "not measured"]
 
 
-class Speed(NamedTuple):
+class Speed(Struct, frozen=True):
     """What is foreseen of a model. ``calls``: how many measured ones it counts for. ``source``: who
     published it, or what it was concluded from."""
 
@@ -98,7 +100,7 @@ def weighed_ms(latency_ms: float | None, basis: str) -> float | None:
     return latency_ms * HOPE if latency_ms is not None and hoped else latency_ms
 
 
-class Foreseen(NamedTuple):
+class Foreseen(Struct, frozen=True):
     """A latency before anything was measured, and how many calls it counts for."""
 
     ms: float
@@ -109,7 +111,7 @@ class Foreseen(NamedTuple):
 _NOTHING = Foreseen(TYPICAL_LATENCY_MS / HOPE, PRIOR_CALLS, "not measured")
 
 
-class Expected(NamedTuple):
+class Expected(Struct, frozen=True):
     """``ms`` None: nothing is known. ``calls``: of this model at this task."""
 
     ms: float | None

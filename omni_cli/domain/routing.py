@@ -7,7 +7,7 @@ the cheaper model, then to the alphabetically first id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
@@ -46,8 +46,8 @@ _UNSURE, _LABELS = 10.0, 20.0
 NOT_MEASURED = "not measured"
 
 
-class Contender(NamedTuple):
-    """A model as the router sees it. (A tuple: 200 are made for each decision.)
+class Contender(Struct, frozen=True):
+    """A model as the router sees it.
 
     ``blocked`` says why it cannot be called at all (disabled, no key), or is "". ``down``: why it
     is not to be called just now though it is meant to (breaker open), or "". ``budgets``: those of
@@ -112,7 +112,7 @@ class Query(Struct, frozen=True):
         return self.needs | {"vision"} if self.image_input else self.needs
 
 
-class Candidate(NamedTuple):
+class Candidate(Struct, frozen=True):
     """One model's fate in a decision. ``score`` None: not scored.
 
     ``kept_out`` says by what it is out that may pass: "breaker", "budget" or "consent", else "".
@@ -251,7 +251,7 @@ def _consented(consent: Consent, entries: Sequence[_Entry]) -> tuple[list[_Entry
     return may, refused
 
 
-class _Pick(NamedTuple):
+class _Pick(Struct, frozen=True):
     """Candidates in the order in which they are asked, and why the first one is the first."""
 
     ranked: list[Candidate]
@@ -356,7 +356,7 @@ def _absence(query: Query, contender: Contender, cost: int | None) -> tuple[str,
             continue
         if status.left_nusd <= 0:
             return f"the {label} is spent", "budget"
-        least = _expected_cost(query, contender._replace(output_tokens=LEAST_OUTPUT))
+        least = _expected_cost(query, replace(contender, output_tokens=LEAST_OUTPUT))
         if least is not None and least > status.left_nusd:
             left, least_usd = format_usd(status.left_nusd), format_usd(least)
             return f"the {label} has {left} left, and this takes {least_usd} at least", "budget"

@@ -117,13 +117,15 @@ def test_cheaper_and_better_and_no_slower_is_never_passed_over(
     more: float,
 ) -> None:
     rate, quality, latency = known[0] * 10**6, known[1] / 20, known[2] * 700.0
-    worse = worse._replace(
+    worse = replace(
+        worse,
         price_state="priced",
         rates=Rates(rate, rate, rate),
         quality=quality,
         latency_ms=latency,
     )
-    better = worse._replace(
+    better = replace(
+        worse,
         model=replace(worse.model, id="p/better"),
         rates=Rates(rate // 2, rate // 2, rate // 2),
         quality=min(1.0, quality + more),
@@ -157,7 +159,7 @@ def test_one_more_does_not_turn_the_others_around(
     query = replace(query, role=None, needs=frozenset(), min_quality=None, max_cost_nusd=None)
     known = contenders_known("p/known", best / 20)
     if more.quality is not None:
-        more = more._replace(quality=min(more.quality, known.quality or 0.0))
+        more = replace(more, quality=min(more.quality, known.quality or 0.0))
     before = eligible(decide(query, [*fleet, known]))
     after = eligible(decide(query, [*fleet, known, more]))
     assert [model for model in after if model != "p/more"] == before

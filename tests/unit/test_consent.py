@@ -99,7 +99,7 @@ def left_with(contender: Contender, nusd: int) -> Contender:
     """A budget of its provider's own has so much left."""
     budget = Budget(1, "provider", contender.model.provider, "day", 10**9)
     status = BudgetStatus(budget, 0, 1, 0, 10**9 - nusd, 0, 10**9)
-    return contender._replace(budgets=(status,))
+    return replace(contender, budgets=(status,))
 
 
 #: Of 10,000 tokens and some 500: 1 $/M is about a cent.
@@ -117,7 +117,7 @@ def fate(decision: Decision) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("absent", "kept_out"),
     [
-        (lambda c: c._replace(down="breaker open"), "breaker"),
+        (lambda c: replace(c, down="breaker open"), "breaker"),
         (lambda c: left_with(c, 0), "budget"),
     ],
 )
@@ -143,7 +143,7 @@ class TestAbsent:
     def test_whoever_would_not_have_been_chosen_is_no_measure(
         self, absent: Absent, kept_out: str
     ) -> None:
-        poor = absent(CHEAP._replace(quality=0.1))
+        poor = absent(replace(CHEAP, quality=0.1))
         decision = decide(QUERY, [poor, contender("q/dear", 10)])
         assert decision.model == "q/dear"
         assert decision.consent.first == "q/dear"
@@ -186,9 +186,9 @@ def test_a_budget_that_leaves_too_little_is_a_filter() -> None:
     decision = decide(replace(QUERY, consent=Consent(any_cost=True)), [short, contender("q/b", 9)])
     assert decision.model == "q/b"
     assert "has $0.001 left" in decision.candidates[-1].dropped
-    free = short._replace(price_state="free")
+    free = replace(short, price_state="free")
     assert decide(QUERY, [free, contender("q/b", 9)]).model == "p/a"
-    vague = short._replace(rates=None, price_state="unknown")
+    vague = replace(short, rates=None, price_state="unknown")
     decision = decide(QUERY, [vague, contender("q/b", 9)])
     assert "cannot hold it" in decision.candidates[-1].dropped
 

@@ -52,13 +52,13 @@ def test_a_model_that_became_inadequate_or_blocked_is_left() -> None:
     weak = contender("sonnet", SONNET, quality=0.5)
     fleet = [weak, contender("rival", RIVAL)]
     assert decide(query(conversation_model="lab/sonnet"), fleet).model == "lab/rival"
-    blocked = contender("sonnet", SONNET)._replace(blocked="disabled")
+    blocked = replace(contender("sonnet", SONNET), blocked="disabled")
     fleet = [blocked, contender("rival", RIVAL)]
     assert decide(query(conversation_model="lab/sonnet"), fleet).model == "lab/rival"
 
 
 def test_a_fast_answer_is_not_held_up_by_the_conversation() -> None:
-    slow = contender("sonnet", SONNET)._replace(latency_ms=9_000.0)
+    slow = replace(contender("sonnet", SONNET), latency_ms=9_000.0)
     fleet = [slow, contender("rival", RIVAL)]
     asked = query(conversation_model="lab/sonnet", latency_pref="fast")
     assert decide(asked, fleet).model == "lab/rival"
@@ -69,5 +69,5 @@ def test_of_two_equal_means_the_unsure_one_does_not_clear_the_bar() -> None:
     unsure = contender("unsure", CHEAP, quality=0.76, spread=0.2)
     best = contender("best", SONNET, quality=0.86, spread=0.02)
     assert decide(query(priority="balanced"), [known, unsure, best]).model != "lab/unsure"
-    sure = unsure._replace(spread=0.01)
+    sure = replace(unsure, spread=0.01)
     assert decide(query(priority="balanced"), [known, sure, best]).model == "lab/unsure"

@@ -296,13 +296,13 @@ class TestScore:
     def test_the_conversations_model_has_its_cache(self) -> None:
         rates = Rates(1_000_000, 100_000, 1_000_000)
         query = replace(QUERY, conversation_model="p/a", cached_tokens=900)
-        found = decide(query, [contender("a")._replace(rates=rates, output_tokens=0)])
+        found = decide(query, [replace(contender("a"), rates=rates, output_tokens=0)])
         assert found.candidates[0].expected_cost_nusd == 100 * 1_000 + 900 * 100
 
     def test_fees_count_and_fractions_round_up(self) -> None:
         assert Rates(1, 1, 1, floor_pusd=5_000).cost_nusd(1, 0, 0) == 6
         assert (
-            decide(QUERY, [contender("a")._replace(price_state="free", rates=None)])
+            decide(QUERY, [replace(contender("a"), price_state="free", rates=None)])
             .candidates[0]
             .expected_cost_nusd
             == 0
@@ -357,7 +357,7 @@ class TestRulesAndRoles:
         assert "rule 2 prefers p/gone, not eligible" in decision.reason
 
     def test_a_rule_does_not_overrule_a_filter(self) -> None:
-        blocked = self.TWO[1]._replace(blocked="disabled")
+        blocked = replace(self.TWO[1], blocked="disabled")
         decision = decide(self.FACTS, [self.TWO[0], blocked], [rule("taskType == 'coding'", "p/b")])
         assert decision.model == "p/a"
 

@@ -14,6 +14,7 @@ from omni_cli.domain.errors import AssertionFailed, NotFound, UsageError
 from omni_cli.domain.ids import id_text
 from omni_cli.domain.imports import ImportProblem, InvoiceLine
 from omni_cli.domain.money import format_usd
+from omni_cli.domain.record import replace
 from omni_cli.domain.words import counted
 from omni_cli.importers.reconcile import read_invoice, recognise, resolved
 from omni_cli.services.money.held import report_document
@@ -233,7 +234,7 @@ def _reported(omni_app: App, from_date: str | None, to_date: str | None, *, as_j
                 Column.figure("theirs", 6),
                 Column.money("drift"),
                 Column.figure("", 4),
-                Column.figure("most off", 2)._replace(align="left"),
+                replace(Column.figure("most off", 2), align="left"),
             ),
             [
                 (
