@@ -195,8 +195,9 @@ def _advice_text(view: Overview, width: int) -> Content:
         sign, style = ("▲", "$warning") if finding.priority == "high" else ("●", "$primary")
         shown += Content.assemble("\n", (f"{sign} ", style), text.clip(finding.title, width - 2))
         saved = finding.saving_monthly_nusd
-        said = f", saves {format_usd(saved)} a month" if saved else ""
-        shown += Content.assemble((f"\n  {finding.priority} impact", _MUTED), (said, "$success"))
+        said = f": saves {format_usd(saved)} a month" if saved else ""
+        rank = finding.priority if saved else f"{finding.priority} impact"
+        shown += Content.assemble((f"\n  {rank}", _MUTED), (said, "$success"))
     return shown + Content.assemble("\n", ("-", "bold $primary"), (" opens them\n", _MUTED))
 
 

@@ -397,7 +397,7 @@ def _nothing(wrong: UsageError | None, *, filtered: bool) -> Content:
         ("  9", "bold $primary"),
         "                     opens Chat: ask the fleet something\n",
         ("  omni chat QUESTION", "bold $primary"),
-        "    does the same from a shell; it appears here within a second",
+        "    does the same from a shell",
     )
 
 

@@ -1,5 +1,6 @@
 """Costs: the trend and where it leads, and where the money goes (fleet spec, "Cost Analytics")."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from itertools import accumulate
@@ -335,8 +336,8 @@ def opportunities(view: CostView, width: int) -> Content:
         title = Content(f"{place}. {finding.title}").truncate(width - len(saves) - 2, ellipsis=True)
         gap = " " * max(width - title.cell_length - len(saves), 1)
         shown += Content("\n") + title + Content(gap) + Content.styled(saves, "$success")
-        why = Content(f"   {finding.reasoning}").truncate(width, ellipsis=True)
-        shown += Content("\n") + why.stylize(_MUTED)
+        why = textwrap.wrap(finding.reasoning, max(width - 3, 20), max_lines=2, placeholder=" …")
+        shown += Content.styled("".join(f"\n   {line}" for line in why), _MUTED)
     return shown
 
 
