@@ -18,7 +18,7 @@ from omni_cli.domain.ids import id_text
 from omni_cli.domain.models import Provider
 from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
-from omni_cli.domain.words import percent, times
+from omni_cli.domain.words import counted, percent, times
 from omni_cli.services.engine.chat_plan import ChatJob
 from omni_cli.services.engine.names import Selector
 from omni_cli.services.fleet.connection_test import TestResult
@@ -292,11 +292,14 @@ def preview_text(found: "Preview", names: Mapping[str | None, str]) -> Content:
     ]
     if found.calls_a_day:
         old, new = found.a_day_nusd(now), found.a_day_nusd(then)
-        lines.append(line("a day", money(old), money(new), f"{times(found.calls_a_day)} calls"))
+        often = f"{times(found.calls_a_day)} call{'' if found.calls_a_day == 1 else 's'}"
+        lines.append(line("a day", money(old), money(new), often))
     lines += [
         line("answer", text.seconds(now.latency_ms), text.seconds(then.latency_ms)),
         line("quality", percent(now.quality), percent(then.quality)),
-        line("basis", *(f"{e.calls:,} calls" if e.measured else "expected" for e in (now, then))),
+        line(
+            "basis", *(counted(e.calls, "call") if e.measured else "expected" for e in (now, then))
+        ),
     ]
     lines += [Content.styled(f"▲ it {lack}", "$warning") for lack in found.lacks]
     said = "A real call like the role's proves it; when that fails, all stays as it is."

@@ -13,7 +13,7 @@ from textual.content import Content
 from omni_cli.bootstrap import App
 from omni_cli.domain.models import BADGES, CAPABILITIES, ModelInfo, retired_for, retirement_words
 from omni_cli.domain.prices import KINDS, rate_text
-from omni_cli.domain.words import percent, tokens
+from omni_cli.domain.words import counted, percent, tokens
 from omni_cli.services.fleet.browse import QUALITIES, SORTS, SPEEDS, Filters, Listed
 from omni_cli.services.money.prices import utc_day
 from omni_cli.tui import heat, text
@@ -344,7 +344,7 @@ def facts(view: CatalogueView, row: Listed, width: int) -> Content:
     quality = "unknown" if row.quality is None else f"{percent(row.quality)}, {row.quality_class}"
     lines.append(("Quality", f"{quality} (the router's estimate, mean over task types)"))
     response = "not measured" if row.latency_ms is None else f"{text.seconds(row.latency_ms)} mean"
-    lines.append(("Response", f"{response}; {row.calls:,} calls in the ledger"))
+    lines.append(("Response", f"{response}; {counted(row.calls, 'call')} in the ledger"))
     if row.latency_ms is None and row.speed is not None:
         lines.append(("Foreseen", row.speed.words))
     for name in CAPABILITIES:

@@ -218,7 +218,7 @@ def usage_text(view: ModelView) -> Content:
             f"\n{(row.task or 'no task'):<14}",
             (full, "$primary"),
             (empty, "$panel"),
-            f" {share:>4.0%} {row.calls:>5,} calls {text.cost(totals([row])):>9}",
+            f" {share:>4.0%} {counted(row.calls, 'call'):>11} {text.cost(totals([row])):>9}",
         )
     return shown
 

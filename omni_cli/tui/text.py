@@ -87,8 +87,9 @@ def amount(sums: Totals) -> str:
 
 
 def day_line(hours: Sequence[int], bad: Sequence[int], width: int) -> Content:
-    """24 hours in 24 or 12 cells: calls, in red where some failed, "!" where half or more did."""
-    each = 1 if width >= len(hours) else 2
+    """24 hours in 24, 12, 8 or 6 cells: calls, in red where some failed, "!" where half or more
+    did."""
+    each = next((each for each in (1, 2, 3) if width * each >= len(hours)), 4)
     calls = [sum(hours[at : at + each]) for at in range(0, len(hours), each)]
     failed = [sum(bad[at : at + each]) for at in range(0, len(bad), each)] or [0] * len(calls)
     return Content.assemble(

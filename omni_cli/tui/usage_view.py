@@ -13,7 +13,7 @@ from textual.content import Content
 from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import Totals
 from omni_cli.domain.money import NUSD_PER_USD, format_usd
-from omni_cli.domain.words import percent
+from omni_cli.domain.words import counted, percent
 from omni_cli.services.money.usage import Slots, UsageQuery, UsageReport, UsageRow
 from omni_cli.tui import heat, plot, text
 from omni_cli.tui.colours import Look
@@ -134,7 +134,8 @@ def headline(view: UsageView, width: int) -> Content:
         span += f" to {report.last:%m-%d}"
     line = Content.assemble(
         (money(total.totals), "bold"),
-        f" · {total.totals.calls:,} calls · {text.count(total.totals.total_tokens)} tokens",
+        f" · {counted(total.totals.calls, 'call')}",
+        f" · {text.count(total.totals.total_tokens)} tokens",
     )
     before = total.before
     if before is not None:

@@ -10,14 +10,15 @@ from omni_cli.domain.batch import Batch, Progressed
 from omni_cli.domain.budgets import Budget
 from omni_cli.domain.chat import ChatRequest, Message, Usage
 from omni_cli.domain.ids import id_text, make_id
-from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd
+from omni_cli.domain.ledger import AttemptEnd, NewAttempt, NewRequest, RequestEnd, RequestRow
 from omni_cli.domain.search import parse
 from omni_cli.domain.sessions import Session, SessionRow
 from omni_cli.services.engine.routing import RouteOptions, decision_document
 from omni_cli.services.engine.settlement import estimated_usage
+from omni_cli.services.money.activity import Found
 from omni_cli.services.money.prices import cost_or_none
 from omni_cli.tui.screens import activity
-from omni_cli.tui.screens.activity import ActivityPane
+from omni_cli.tui.screens.activity import ActivityPane, path_text
 from omni_cli.tui.screens.receipt import ReceiptScreen, decision_text
 from omni_cli.tui.screens.sessions import LiveSessions, SessionScreen
 from omni_cli.tui.widgets.table import Table
@@ -225,3 +226,16 @@ def test_omni_logs_finds_what_activity_finds(home: Path) -> None:
     wrong = omni(env_of(home), "logs", "cost>much")
     assert wrong.code == 2
     assert "no figure for cost" in wrong.err
+
+
+def test_who_answered_is_named_though_there_is_little_room() -> None:
+    names = {"a/one": "Claude Sonnet 5.5", "b/two": "Gemini 3.5 Flash"}
+    row = RequestRow(id=1, created_at=0, source="chat", owner="t", state="ok")
+    one = Found(row, (("a/one", 4), ("b/two", 1)), "overloaded")
+
+    def drawn(width: int) -> str:
+        return path_text(one, names, lambda _: "", frozenset({"b"}), width).plain
+
+    assert drawn(60) == "■ Claude Sonnet 5.5 ×4 > □ Gemini 3.5 Flash"
+    assert drawn(26) == "■ Claude… ×4 > □ Gemini…"
+    assert all(len(drawn(width)) <= width for width in range(20, 60))

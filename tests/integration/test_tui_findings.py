@@ -52,7 +52,7 @@ from textual.widgets import Input
 from omni_cli.bootstrap import App
 from omni_cli.cli.commands import dash
 from omni_cli.domain.budgets import Budget
-from omni_cli.domain.pricing import format_usd
+from omni_cli.domain.money import format_usd
 from omni_cli.domain.record import replace
 from omni_cli.domain.words import percent
 from omni_cli.simulator import Simulator

@@ -204,3 +204,15 @@ async def test_back_from_the_shell_everything_is_drawn(
             drawn_again()
             await pilot.pause()
         assert app.sent.spare(frame)
+
+
+async def test_the_row_of_the_cursor_can_be_read_in_sixteen_colours(home: Path) -> None:
+    """Black, reversed, on a dark terminal: the chosen row was the one that could not be read."""
+    async with opened(home, "usage") as pilot:
+        pilot.app.theme = "terminal"
+        for key, kind in (("5", "SortableTable Table"), ("R", "Matrix")):
+            await press(pilot, key)
+            cursor = pilot.app.query_one(kind).get_component_rich_style("datatable--cursor")
+            assert cursor.reverse
+            assert cursor.color is None or cursor.color.is_default, kind
+            assert cursor.bgcolor is None or cursor.bgcolor.is_default, kind

@@ -1,4 +1,4 @@
-"""How Compare looks: at three sizes, in two themes, under way, and its dialogs (E2, D2)."""
+"""How Compare looks under way, and its dialogs (E2); the tab itself is in test_matrix.py."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,18 +48,13 @@ async def _under_way(pilot: Pilot[Any]) -> None:
     pane._live = None
 
 
-def test_screen(snap_compare: Compare, make_app: MakeApp) -> None:
-    app = make_app("light", "compare")
-    assert snap_compare(app, terminal_size=(120, 40), run_before=press())
-
-
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
 def test_under_way(snap_compare: Compare, make_app: MakeApp, size: tuple[int, int]) -> None:
     app = make_app("dark", "compare")
     assert snap_compare(app, terminal_size=size, run_before=_under_way)
 
 
-@pytest.mark.parametrize("key", ["m", "p", "o", "v", "t", "b"])
+@pytest.mark.parametrize("key", ["m", "p", "o", "t", "b"])
 def test_dialogs(snap_compare: Compare, make_app: MakeApp, key: str) -> None:
     app = make_app("dark", "compare")
     assert snap_compare(app, terminal_size=(100, 30), run_before=press(key))

@@ -1,4 +1,4 @@
-"""How Failover looks: at two sizes and in two themes (E2)."""
+"""How Failover's dialogs look (E2); the tab itself is in test_matrix.py."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,6 @@ from tests.snapshot.steps import press
 
 MakeApp = Callable[..., OmniApp]
 Compare = Callable[..., bool]
-
-
-@pytest.mark.parametrize(("size", "theme"), [((120, 40), "light")], ids=["120x40"])
-def test_screen(
-    snap_compare: Compare, make_app: MakeApp, size: tuple[int, int], theme: str
-) -> None:
-    app = make_app(theme, "failover")
-    assert snap_compare(app, terminal_size=size, run_before=press())
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,11 @@
 
 from collections.abc import Callable
 
-import pytest
-
 from omni_cli.tui.app import OmniApp
 from omni_cli.tui.screens.recommendations import RecommendationsPane
-from tests.snapshot.steps import press, settle
+from tests.snapshot.steps import settle
 
 MakeApp = Callable[..., OmniApp]
-
-
-@pytest.mark.parametrize(("size", "theme"), [((120, 40), "light")], ids=["120x40"])
-def test_looks(
-    snap_compare: Callable[..., bool], make_app: MakeApp, size: tuple[int, int], theme: str
-) -> None:
-    app = make_app(theme, "recommendations")
-    assert snap_compare(app, terminal_size=size, run_before=press("j"))
 
 
 async def test_apply_and_undo_with_one_key(make_app: MakeApp) -> None:

@@ -1,4 +1,5 @@
-"""How the screens look (E2)."""
+"""How the screens look (E2). Each tab, and most dialogs, at all sizes and in two themes are in
+test_matrix.py."""
 
 from collections.abc import Callable
 
@@ -12,40 +13,11 @@ from tests.snapshot.steps import press
 MakeApp = Callable[..., OmniApp]
 Compare = Callable[..., bool]
 
-#: Name, tab, and the keys that lead to it.
-SCREENS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("fleet", "fleet", ()),
-    ("fleet_table", "fleet", ("t",)),
-    ("model", "fleet", ("j", "enter")),
-    ("providers", "providers", ()),
-    ("activity", "activity", ()),
-    ("receipt", "activity", ("enter",)),
-    ("chat", "chat", ()),
-)
-#: Each tab at all sizes is in test_matrix.py.
-LOOKS = (((120, 40), "light"),)
-
-
-@pytest.mark.parametrize(("size", "theme"), LOOKS, ids=[f"{w}x{h}-{t}" for (w, h), t in LOOKS])
-@pytest.mark.parametrize(("name", "tab", "keys"), SCREENS, ids=[s[0] for s in SCREENS])
-def test_screen(
-    snap_compare: Compare,
-    make_app: MakeApp,
-    name: str,
-    tab: str,
-    keys: tuple[str, ...],
-    size: tuple[int, int],
-    theme: str,
-) -> None:
-    assert snap_compare(make_app(theme, tab), terminal_size=size, run_before=press(*keys))
-
 
 @pytest.mark.parametrize(
     ("tab", "keys"),
     [
-        ("fleet", ("question_mark",)),
         ("providers", ("a", *"openai")),
-        ("providers", ("e",)),
         ("providers", ("enter",)),
         ("providers", ("f",)),
         ("fleet", ("enter", "e")),
@@ -53,9 +25,7 @@ def test_screen(
         ("activity", ("slash", *"nothing like this")),
     ],
     ids=[
-        "help",
         "add_provider",
-        "edit_provider",
         "provider_detail",
         "discovery",
         "edit_model",

@@ -1,4 +1,4 @@
-"""How Usage looks: at three sizes, in two themes (E2)."""
+"""How parts of Usage look (E2); the tab itself is in test_matrix.py."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,6 @@ from tests.snapshot.steps import press
 
 MakeApp = Callable[..., OmniApp]
 Compare = Callable[..., bool]
-
-
-def test_screen(snap_compare: Compare, make_app: MakeApp) -> None:
-    app = make_app("light", "usage")
-    assert snap_compare(app, terminal_size=(120, 40), run_before=press())
 
 
 @pytest.mark.parametrize("keys", [("P", "P", "d"), ("b",), ("c",)], ids=["hours", "costs", "dates"])

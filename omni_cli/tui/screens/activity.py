@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from msgspec import Struct
+from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -423,17 +424,25 @@ def path_text(
     one: Found,
     names: Mapping[str, str],
     colour: Callable[[str], str],
-    simulated: frozenset[str] = frozenset(),
+    simulated: frozenset[str],
+    width: int,
 ) -> Text:
     """Who was asked: ``Sonnet ×4 > GPT-5.5``, each in its provider's colour; a hollow sign stands
-    before a simulated one."""
+    before a simulated one. Where all have no room in ``width`` cells, each name gives some up: the
+    last one answered."""
     shown = Text(no_wrap=True, overflow="ellipsis")
-    for at, (model, times) in enumerate(one.tries):
+    often = [f" ×{times}" if times > 1 else "" for _, times in one.tries]
+    said = [names.get(m) or m.partition("/")[2] or m for m, _ in one.tries]
+    room = width - sum(map(len, often)) - 5 * len(said) + 3
+    for most in range(max(map(cell_len, said), default=0), 3, -1):
+        if sum(map(cell_len, said)) <= room:
+            break
+        said = [text.clip(name, most) for name in said]
+    for at, (model, _) in enumerate(one.tries):
         shown.append(" > " if at else "")
         sign = "□ " if model.partition("/")[0] in simulated else "■ "
         shown.append(sign, style=colour(hue(model)))
-        shown.append(names.get(model) or model.partition("/")[2] or model)
-        shown.append(f" ×{times}" if times > 1 else "")
+        shown.append(said[at] + often[at])
     return shown if one.tries else shown.append("-")
 
 
@@ -460,7 +469,13 @@ def _row(
             style=f"bold {colour('$accent')} reverse" if lit else "",
         ),
         "state": Text(sign, style=colour(style)),
-        "model": path_text(one, view.names, colour, view.simulated),
+        "model": path_text(
+            one,
+            view.names,
+            colour,
+            view.simulated,
+            next(column.width or 0 for column in columns if column.key == "model"),
+        ),
         "task": Text(row.task or "-", overflow="ellipsis", no_wrap=True),
         "who": Text(
             " / ".join(filter(None, (row.role, row.agent))) or "-",

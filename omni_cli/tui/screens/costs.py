@@ -20,7 +20,7 @@ from omni_cli.domain.analytics import OTHERS, Projection, Share
 from omni_cli.domain.money import NUSD_PER_USD, format_usd
 from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
-from omni_cli.domain.words import percent
+from omni_cli.domain.words import counted, percent
 from omni_cli.records import StoredAdvice
 from omni_cli.services.money.costs import BudgetLine, CostOverview
 from omni_cli.services.money.savings import Saved
@@ -246,7 +246,7 @@ def figures(view: CostView, width: int) -> Content:
         shown += Content.styled(f"\n{'Budget':<11}none: 7 Budgets, then n", _MUTED)
     if overview.month.unknown_attempts:
         shown += Content.styled(
-            f"\n{overview.month.unknown_attempts:,} calls have no known price: in no amount",
+            f"\n{counted(overview.month.unknown_attempts, 'call')} of no known price: in no amount",
             "$warning",
         )
     return shown

@@ -123,7 +123,7 @@ def detail_text(
         "Tested": _tested(card, view.now_ms),
         "Response": f"{text.seconds(card.latency_ms)} mean of {SPAN_DAYS} days",
         "Success": f"{percent(card.success, 1)} of {SPAN_DAYS} days",
-        "Today": f"{text.cost(card.today)}, {card.today.calls:,} calls",
+        "Today": f"{text.cost(card.today)}, {counted(card.today.calls, 'call')}",
         "24 hours": text.day_line(card.hours, card.bad_hours, 24),
     }
     for name, value in facts.items():
@@ -136,7 +136,7 @@ def detail_text(
             "\n",
             (f"{mark} ", colour),
             set_cell_size(item.model.name, 22),
-            f" {item.today.calls:>5,} calls {text.cost(item.today):>9}",
+            f" {counted(item.today.calls, 'call'):>11} {text.cost(item.today):>9}",
         )
     if not mine:
         shown += Content.assemble(

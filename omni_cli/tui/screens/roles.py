@@ -96,7 +96,9 @@ class Matrix(DataTable[Text]):
     Matrix:focus > .datatable--cursor {
         background: $primary 30%; color: $foreground; text-style: bold;
     }
-    Matrix:ansi:focus > .datatable--cursor { background: ansi_default; text-style: bold reverse; }
+    Matrix:ansi:focus > .datatable--cursor {
+        background: ansi_default; color: ansi_default; text-style: bold reverse;
+    }
     Matrix > .datatable--fixed { background: $background; color: $foreground; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -264,7 +266,7 @@ class RolesPane(Pane[Jobs]):
         lines = min(2 * len(rows) + 3, max(self.size.height * 2 // 3, 5))
         matrix.styles.height = lines
         cut = f"{len(models)} of {jobs.all_models:,} models" if jobs.all_models > _MOST else ""
-        width = self.size.width
+        width = self.size.width or self.app.size.width  # drawn ahead, it has none yet
         scrolled = matrix.styles.scrollbar_size_vertical if 2 * len(rows) + 3 > lines else 0
         widths = _widths(width - scrolled, len(models))
         matrix.fill([(m.id, m.name) for m in models], rows, cut, widths)

@@ -153,7 +153,7 @@ class Pick(Widget, can_focus=True):
     DEFAULT_CSS = """
     Pick { height: 1; width: 1fr; background: $surface; color: $foreground; }
     Pick:focus { background: $primary 30%; text-style: bold; }
-    Pick:ansi:focus { background: ansi_default; text-style: bold reverse; }
+    Pick:ansi:focus { background: ansi_default; color: ansi_default; text-style: bold reverse; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space,down", "choose", "Choose", key_display="⏎")

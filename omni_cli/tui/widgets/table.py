@@ -65,7 +65,9 @@ class Table(DataTable[Text]):
     Table > .datatable--header { background: $panel; color: $foreground; text-style: bold; }
     Table > .datatable--cursor { background: $surface; color: $foreground; text-style: none; }
     Table:focus > .datatable--cursor { background: $primary 30%; text-style: bold; }
-    Table:ansi:focus > .datatable--cursor { background: ansi_default; text-style: bold reverse; }
+    Table:ansi:focus > .datatable--cursor {
+        background: ansi_default; color: ansi_default; text-style: bold reverse;
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select_cursor", "Open"),
