@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.color import ColorSystem
+from textual._compositor import CompositorUpdate
 from textual.widgets import ContentSwitcher
 
 from omni_cli.tui import app as tui_app
@@ -86,3 +88,34 @@ async def test_a_tab_that_is_asked_for_while_it_is_made_is_made_once(home: Path)
         assert [pane.id for pane in app.query(Pane)] == ["fleet", "costs"]
         assert app.pane is not None
         assert app.pane.id == "costs"
+
+
+async def test_a_step_that_scrolls_sends_4_kilobytes_at_most(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over SSH: Costs sent 12 KB a step, for every line stood elsewhere."""
+    sent: list[int] = []
+
+    def display(app: OmniApp, screen: object, frame: object) -> None:
+        if isinstance(frame, CompositorUpdate):
+            app.console._color_system = ColorSystem.TRUECOLOR
+            sent.append(len(app.sent.spare(frame.render_segments(app.console)).encode()))
+
+    monkeypatch.setattr(OmniApp, "_display", display)
+    for size in ((80, 24), (120, 30)):
+        async with opened(home, "costs", size) as pilot:
+            app = pilot.app
+            assert isinstance(app, OmniApp)
+            for tab in ("costs", "catalogue"):
+                await app.open_tab(tab)
+                await settle(pilot)
+                assert sum(sent) > 4_096  # the tab as it comes into sight
+                assert app.focused is not None
+                for step in range(8):
+                    for _ in range(3 if tab == "catalogue" else 1):
+                        sent.clear()
+                        await pilot.press("j")
+                        await pilot.pause()
+                        assert sum(sent) <= 4_096, (size, tab, step, sent)
+                moved = [part.id for part in app.screen.query("*") if part.scroll_offset.y]
+                assert moved, (size, tab)
