@@ -147,7 +147,7 @@ def _indented(text: Content) -> Content:
 
 Draw = Callable[[str, int], Content]
 #: How many drawn lines are kept.
-_INKED = 1_000
+_INKED = 400
 
 
 class Tiles(ScrollView, can_focus=True):
