@@ -78,8 +78,6 @@ if sys.platform == "win32":
 
 else:
     import contextlib
-    import fcntl
-    import resource
 
     PASSED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
     KEYED = (signal.SIGINT, signal.SIGQUIT)
@@ -91,6 +89,8 @@ else:
             shared: beside others that hold it so.
             wait: else BlockingIOError is raised where another holds it.
         """
+        import fcntl
+
         fcntl.flock(
             handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         )
@@ -100,11 +100,15 @@ else:
 
     def most_open_files() -> int | None:
         """How many files this process may have open; None: no limit is known."""
+        import resource
+
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return None if soft == resource.RLIM_INFINITY else soft
 
     def allow_open_files(wanted: int) -> None:
         """Let this process have so many files open, or as many as it may."""
+        import resource
+
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         want = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
         if soft != resource.RLIM_INFINITY and soft < want:
@@ -134,6 +138,7 @@ else:
 
     def size_terminal(handle: int, columns: int, lines: int) -> None:
         """Raises OSError."""
+        import fcntl
         import struct
         import termios
 
@@ -142,6 +147,7 @@ else:
     def take_terminal() -> None:
         """Have what this process reads from as its terminal, so that it hears of its end, and ends
         by that: also as the child of one that nohup began, which hears of none."""
+        import fcntl
         import termios
 
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
