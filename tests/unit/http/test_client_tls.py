@@ -14,8 +14,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from omni_cli.domain.errors import ConnectionFailed
+from omni_cli.domain.errors import ConnectionFailed, Untrusted
 from omni_cli.http.client import UpstreamPool, encode_head, locate
+from omni_cli.ports import HttpCall
+from omni_cli.providers.http import HttpTransport
+from omni_cli.wire.registry import adapter
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -138,8 +141,17 @@ async def test_who_is_not_trusted(
     async with serving(authority.server(host, until=NOW + age)) as port:
         with pytest.raises(ConnectionFailed) as refused:
             await ask(port)
+        told = set()
+        call = HttpCall("POST", f"https://localhost:{port}/v1", {}, b"{}", "json")
+        async with HttpTransport() as transport:  # over our own client, and over httpx
+            for way in (transport.open, transport.fetch):
+                with pytest.raises(Untrusted) as said:
+                    await way(adapter("openai"), call, timeout_s=5)
+                told.add((said.value.message, said.value.hint))
+                assert why in said.value.message
     assert why in refused.value.message
     assert "SSL_CERT_FILE" in refused.value.hint
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
