@@ -58,13 +58,18 @@ class Call(Struct, frozen=True):
 
 
 class Evidence(Struct, frozen=True):
-    """``value``: the metric as measured, None without calls; ``shown``: the condition holds."""
+    """``value``: the metric as measured, None without calls; ``shown``: the condition holds, ``e``
+    having reached ``need``."""
 
     condition: Condition
     calls: int
     value: float | None
     e: float
-    shown: bool
+    need: float
+
+    @property
+    def shown(self) -> bool:
+        return self.e >= self.need
 
 
 def parse_conditions(text: str) -> tuple[Condition, ...]:
@@ -94,10 +99,8 @@ def evidence(conditions: Sequence[Condition], calls: Sequence[Call]) -> list[Evi
     found = []
     for condition in conditions:
         values, factors = _measured(condition, calls)
-        e = _largest(values, factors)
-        found.append(
-            Evidence(condition, len(values), _value(condition, calls, values), e, e >= need)
-        )
+        value = _value(condition, calls, values)
+        found.append(Evidence(condition, len(values), value, _largest(values, factors), need))
     return found
 
 

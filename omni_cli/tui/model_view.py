@@ -7,6 +7,7 @@ from msgspec import Struct
 from textual.content import Content
 
 from omni_cli.bootstrap import App
+from omni_cli.domain.analytics import day_key
 from omni_cli.domain.models import BADGES, CAPABILITIES, ModelInfo, retirement_words
 from omni_cli.domain.money import dollars, format_usd
 from omni_cli.domain.periods import local_date
@@ -55,8 +56,7 @@ def read_model(omni: App, name: str, overview: Overview) -> ModelView:
     """Raises NotFound."""
     model = omni.fleet.model(name)
     glance = omni.glance
-    day = local_date(overview.now_ms, overview.zone)
-    today = day.year * 10_000 + day.month * 100 + day.day
+    today = day_key(local_date(overview.now_ms, overview.zone))
     return ModelView(
         listed=omni.browser.listed(model),
         card=next((card for card in overview.models if card.model.id == model.id), None),

@@ -1,13 +1,14 @@
 """The fleet as the screens show it: read once, shared by the status line and several panes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Literal
 
 from msgspec import Struct, field
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.analytics import Totals as Sums
+from omni_cli.domain.analytics import day_key
 from omni_cli.domain.health import Health, HealthStatus, Overall, Trend
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import HOUR_MS, local_date, local_day
@@ -127,7 +128,7 @@ def read_overview(omni: App) -> Overview:
     glance = omni.glance
     today = local_day(now_ms, zone)
     date_now = local_date(now_ms, zone)
-    first = _as_day(date_now - timedelta(days=SPAN_DAYS - 1))
+    first = day_key(date_now - timedelta(days=SPAN_DAYS - 1))
     days = glance.days(first, today)
     now_hour = now_ms // HOUR_MS
     hours = glance.hours(now_hour - 23, now_hour)
@@ -163,10 +164,6 @@ def totals(rows: Iterable[Tally]) -> Totals:
         cost_nusd=sum(row.cost_nusd for row in found),
         unknown_attempts=sum(row.unknown_attempts for row in found),
     )
-
-
-def _as_day(day: date) -> int:
-    return day.year * 10_000 + day.month * 100 + day.day
 
 
 def _fleet_models(omni: App, known: Sequence[ModelInfo]) -> list[ModelInfo]:

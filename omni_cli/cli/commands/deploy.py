@@ -298,13 +298,12 @@ def _show_standing(one: Standing, zone: str) -> None:
         out(deploy.reason)
     out(f"calls since: {one.calls:,}")
     if one.evidence:
-        need = len(one.evidence) * 100
         table(
             (
                 Column.key("taken back if"),
                 Column.figure("now", 6),
                 Column.figure("calls", 3),
-                Column.figure(f"evidence (shown from {need})", 5),
+                Column.figure(f"evidence (shown from {one.evidence[0].need:g})", 5),
             ),
             [
                 (

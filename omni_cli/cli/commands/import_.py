@@ -263,7 +263,7 @@ def _show(plan: ImportPlan, batch: ImportBatch, zone: str) -> None:
     if not batch.calls:
         out("no calls found")
         return
-    rows = sorted(plan.by_model.items(), key=lambda item: (-item[1].cost_nusd, str(item[0])))
+    rows = plan.by_model.items()
     table(
         (
             Column.key("recorded as"),

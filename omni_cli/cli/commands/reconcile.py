@@ -20,7 +20,6 @@ from omni_cli.importers.reconcile import read_invoice, recognise, resolved
 from omni_cli.services.money.held import report_document
 from omni_cli.services.money.reconciling import (
     Drift,
-    Reported,
     advise,
     compare,
     invoice_document,
@@ -219,7 +218,7 @@ def _amount(drift: Drift, value: int | None) -> str:
 
 def _reported(omni_app: App, from_date: str | None, to_date: str | None, *, as_json: bool) -> bool:
     sums = omni_app.reconciling.reported(*given_span(omni_app, from_date, to_date))
-    rows = sorted(sums.items(), key=lambda item: -abs(item[1].ours_nusd - item[1].theirs_nusd))
+    rows = list(sums.items())
     if as_json:
         emit_json([reported_document(who, model, row) for (who, model), row in rows])
     elif not rows:
@@ -243,17 +242,11 @@ def _reported(omni_app: App, from_date: str | None, to_date: str | None, *, as_j
                     number(row.calls) + (f" + {row.unpriced:,} unpriced" if row.unpriced else ""),
                     format_usd(row.ours_nusd),
                     format_usd(row.theirs_nusd),
-                    format_usd(row.ours_nusd - row.theirs_nusd),
-                    _share(row),
+                    format_usd(row.drift_nusd),
+                    "" if row.drift is None else f"{row.drift:+.2%}",
                     "" if row.worst is None else f"omni why {id_text(row.worst[0])}",
                 )
                 for (who, model), row in rows
             ],
         )
     return any(row.differing for row in sums.values())
-
-
-def _share(row: Reported) -> str:
-    if not row.theirs_nusd:
-        return ""
-    return f"{100 * (row.ours_nusd - row.theirs_nusd) / row.theirs_nusd:+.2f}%"

@@ -139,7 +139,6 @@ def _show(report: Report) -> None:
     if not report.by_model:
         out(f"{report.seen:,} charges looked at; none differs")
         return
-    rows = sorted(report.by_model.items(), key=lambda item: -abs(item[1].after_nusd))
     table(
         (
             Column.key("model"),
@@ -160,7 +159,7 @@ def _show(report: Report) -> None:
                 format_usd(change.after_nusd - change.before_nusd),
                 number(change.unknown),
             )
-            for model, change in rows
+            for model, change in report.ranked
         ],
     )
     out(f"{report.seen:,} charges looked at, {report.changed:,} changed")

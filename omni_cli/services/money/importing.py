@@ -116,7 +116,8 @@ ModelKey = tuple[str | None, str | None, str | None, str]
 
 class ImportPlan(Struct, frozen=True):
     """What an import would do; nothing is written yet. ``known``: calls that are there already;
-    ``known_models``: ids of the catalogue that calls were found to be of."""
+    ``by_model``: the dearest first; ``known_models``: ids of the catalogue that calls were found to
+    be of."""
 
     source: str
     new: list[PricedCall]
@@ -224,7 +225,7 @@ class Importing:
             len(calls) - len(new) - len(more),
             whole,
             added,
-            by_model,
+            dict(sorted(by_model.items(), key=lambda item: (-item[1].cost_nusd, str(item[0])))),
             frozenset(model for model in self._names.values() if model),
         )
 

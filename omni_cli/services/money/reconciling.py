@@ -39,6 +39,15 @@ class Reported(Struct):
     unpriced_nusd: int = 0
     worst: tuple[int, int] | None = None
 
+    @property
+    def drift_nusd(self) -> int:
+        return self.ours_nusd - self.theirs_nusd
+
+    @property
+    def drift(self) -> float | None:
+        """Of what they say it cost."""
+        return self.drift_nusd / self.theirs_nusd if self.theirs_nusd else None
+
 
 class Reconciling:
     """Args:
@@ -145,7 +154,8 @@ class Reconciling:
         return cost_or_none(fixed, price)
 
     def reported(self, start_ms: int, end_ms: int) -> dict[tuple[str, str], Reported]:
-        """By (who reported, model): the provider for omni's own calls, the tool for imports."""
+        """By (who reported, model), the largest drift first: the provider for omni's own calls, the
+        tool for imports."""
         sums: dict[tuple[str, str], Reported] = {}
         for charge in self._reported_charges(start_ms, end_ms):
             theirs = charge.attempt.usage.reported_cost_nusd or 0
@@ -164,7 +174,7 @@ class Reconciling:
             entry.differing += off > 0
             if off and (entry.worst is None or off > entry.worst[1]):
                 entry.worst = request.id, off
-        return sums
+        return dict(sorted(sums.items(), key=lambda item: -abs(item[1].drift_nusd)))
 
     def _reported_charges(self, start_ms: int, end_ms: int) -> Iterator[Charge]:
         after = (-1, -1)
@@ -477,7 +487,7 @@ def reported_document(who: str, model: str, row: Reported) -> dict[str, Any]:
         "reported_by": who,
         "model": model,
         **document(row, "calls", "differing", "ours_nusd", "theirs_nusd"),
-        "drift_usd": usd_string(row.ours_nusd - row.theirs_nusd),
+        "drift_usd": usd_string(row.drift_nusd),
         "unpriced_calls": row.unpriced,
         "unpriced_theirs_usd": usd_string(row.unpriced_nusd),
         "most_off": None if row.worst is None else id_text(row.worst[0]),

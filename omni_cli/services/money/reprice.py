@@ -62,6 +62,11 @@ class Report(Struct):
     applied: bool = False
 
     @property
+    def ranked(self) -> list[tuple[str, ModelChange]]:
+        """The dearest first."""
+        return sorted(self.by_model.items(), key=lambda item: (-abs(item[1].after_nusd), item[0]))
+
+    @property
     def changed(self) -> int:
         return sum(change.changed for change in self.by_model.values())
 
@@ -391,8 +396,5 @@ def repricing_document(report: Report) -> dict[str, Any]:
         "changed": report.changed,
         "filled": sum(change.filled for change in report.by_model.values()),
         "delta_usd": usd_string(report.delta_nusd),
-        "models": [
-            {"model": model, **document(change)}
-            for model, change in sorted(report.by_model.items())
-        ],
+        "models": [{"model": model, **document(change)} for model, change in report.ranked],
     }
