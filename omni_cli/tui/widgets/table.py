@@ -17,13 +17,12 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.coordinate import Coordinate
 from textual.message import Message
-from textual.strip import Strip
 from textual.widgets import DataTable, Static
 
 from omni_cli.domain.record import replace
 
-#: How many drawn cells and rows are kept.
-_CELLS, _ROWS = 2_000, 300
+#: How many drawn cells are kept.
+_CELLS = 2_000
 
 
 class Column(Struct, frozen=True):
@@ -90,8 +89,6 @@ class Table(DataTable[Text]):
         self._shape: tuple[Column, ...] = ()
         self._looks: list[tuple[str, list[object]]] | None = None
         self._cells: dict[Hashable, list[Segment]] = {}
-        self._plain: dict[Hashable, Strip] = {}
-        self._shows = 0
 
     def fill(self, columns: Sequence[Column], rows: Sequence[Row]) -> None:
         """Show these rows. A column set that differs from the last one is set anew; what looks as
@@ -132,26 +129,6 @@ class Table(DataTable[Text]):
         else:
             self.post_message(self.Sideways(by))
 
-    def on_resize(self) -> None:
-        self._shows += 1
-
-    @property
-    def _changes(self) -> int:
-        """How often cells changed; the base class counts coming into sight, too."""
-        return self._update_count - self._shows
-
-    def _render_line(self, y: int, x1: int, x2: int, base_style: Style) -> Strip:
-        """As the base class, which draws every row anew when the cursor moves or the focus does."""
-        if y - self.header_height in (self.cursor_row, self.hover_row):
-            return super()._render_line(y, x1, x2, base_style)
-        key = y, x1, x2, self.size.width, base_style, self._changes, self.app.theme
-        found = self._plain.get(key)
-        if found is None:
-            if len(self._plain) >= _ROWS:
-                self._plain.clear()
-            found = self._plain[key] = super()._render_line(y, x1, x2, base_style)
-        return found
-
     def _render_cell(
         self,
         row_index: int,
@@ -171,7 +148,7 @@ class Table(DataTable[Text]):
         )  # fmt: skip
         under = base_style + Style.from_meta({"row": row_index, "column": column_index}) + look
         row, column = self.coordinate_to_cell_key(Coordinate(row_index, column_index))
-        key = row, column, under, over, width, self._changes
+        key = row, column, under, over, width, self._update_count
         found = self._cells.get(key)
         if found is None:
             if len(self._cells) >= _CELLS:
