@@ -7,7 +7,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Input
+from textual.widgets import ContentSwitcher, Input, TextArea
 
 from omni_cli.tui.app import UNEXPECTED, OmniApp
 from omni_cli.tui.pane import Pane
@@ -37,6 +37,8 @@ async def settle(pilot: Pilot[Any]) -> None:
         await pilot.pause(0.01)
     for box in pilot.app.screen.query(Input):
         box.cursor_blink = False
+    for area in pilot.app.screen.query(TextArea):
+        area.cursor_blink = False
 
 
 def _is_calm(app: App[Any]) -> bool:

@@ -130,10 +130,9 @@ async def rest(pilot: Pilot[Any]) -> None:
         await _heard(app)
         well = _is_calm(app) and _focus_is_shown(app.screen) and _footer_follows(app.screen)
         calm = calm + 1 if well else 0
-        if calm == 3:
+        if calm == 4:
             break
-        if not calm:
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)  # what was laid out just now asks for more
     for box in app.screen.query(Input):
         box.cursor_blink = False
     app.clear_notifications()

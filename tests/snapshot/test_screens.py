@@ -21,7 +21,6 @@ Compare = Callable[..., bool]
         ("providers", ("enter",)),
         ("providers", ("f",)),
         ("fleet", ("enter", "e")),
-        ("activity", ("slash", *"deepseek", "enter")),
         ("activity", ("slash", *"nothing like this")),
     ],
     ids=[
@@ -29,7 +28,6 @@ Compare = Callable[..., bool]
         "provider_detail",
         "discovery",
         "edit_model",
-        "activity_filtered",
         "activity_nothing",
     ],
 )

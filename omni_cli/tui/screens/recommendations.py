@@ -94,7 +94,7 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
                 *([Column("status", "Status", width=9)] if decided else []),
             ],
             "title",
-            self.size.width,
+            self.size.width or self.app.size.width,  # shown first, it has none yet
         )
         savings = [told.advice.finding.saving_monthly_nusd for told in value]
         colour = self.omni.colour
