@@ -486,9 +486,9 @@ def missing_capability(badge: str, models: Sequence[str]) -> Finding:
     )
 
 
-def ranked(findings: Sequence[Finding]) -> list[Finding]:
-    """Urgent ones first, then by monthly saving, then by title."""
-    return sorted(findings, key=lambda f: (not f.urgent, -(f.saving_monthly_nusd or 0), f.title))
+def rank(finding: Finding) -> tuple[bool, int, str]:
+    """What every face sorts by: urgent ones first, then by monthly saving, then by title."""
+    return not finding.urgent, -(finding.saving_monthly_nusd or 0), finding.title
 
 
 def finding_to_json(finding: Finding) -> dict[str, Any]:

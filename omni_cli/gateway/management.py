@@ -531,7 +531,7 @@ def _savings(app: App, asked: Asked) -> Document:
     report = app.savings.report(period=asked.query.get("period", "month"))
     told, total = savings_document(report), report.total
     # What an organisation could save is not worked out.
-    open_nusd = None if app.org else open_saving_nusd(app.telling.every())
+    open_nusd = None if app.org else open_saving_nusd(app.advice.refresh())
     return {
         **told,
         "compared_calls": 0 if total is None else total.calls,

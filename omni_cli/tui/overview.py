@@ -12,7 +12,7 @@ from omni_cli.domain.analytics import day_key
 from omni_cli.domain.health import Health, HealthStatus, Overall, Trend
 from omni_cli.domain.models import ModelInfo, Provider
 from omni_cli.domain.periods import HOUR_MS, local_date, local_day
-from omni_cli.domain.recommend import Finding
+from omni_cli.domain.recommend import Finding, rank
 from omni_cli.domain.record import replace
 from omni_cli.records import ModelHour, StoredPrice, Tally
 from omni_cli.services.judge.health_report import ProviderReport
@@ -325,5 +325,5 @@ def _by_hour(rows: Iterable[ModelHour], now_ms: int, *, failed: bool = False) ->
 
 def _pending(omni: App) -> tuple[Finding, ...]:
     """As last found: looking for new ones takes longer than a refresh may."""
-    found = [a.finding for a in omni.stored_advice.all() if a.status == "pending"]
-    return tuple(sorted(found, key=lambda f: (not f.urgent, -(f.saving_daily_nusd or 0), f.key)))
+    found = (a.finding for a in omni.stored_advice.all() if a.status == "pending")
+    return tuple(sorted(found, key=rank))

@@ -14,6 +14,9 @@ from omni_cli.domain.models import Chain, ChainLink, Provider
 from omni_cli.domain.quality import beta_tail
 from omni_cli.domain.recommend import Finding
 from omni_cli.domain.record import replace
+from omni_cli.services.judge.advice_document import open_saving_nusd
+from omni_cli.tui.overview import read_overview
+from omni_cli.tui.screens.costs import read_costs
 from tests.integration.test_recommend import DAY_MS, NOON_MS, Clock, spend
 
 OPUS, SONNET, HAIKU = (
@@ -51,6 +54,25 @@ def coding(
 ) -> None:
     for day in days:
         spend(app, model, role="", task="coding", day=day, calls=calls, tokens=(2_000, 800))
+
+
+def test_every_face_ranks_recommendations_alike(app: App, clock: Clock) -> None:
+    """The command, the Recommendations, Fleet and Costs tabs and the gateway's savings."""
+    clock.now = NOON_MS / 1000 + 365 * 86_400
+    for model in (GPT, OPUS):
+        app.fleet.set_status(model, "active")
+        app.fleet.assign_role("coder", model, 1)
+    coding(app, days=(364, 365))
+    spend(app, GPT, role="coder", task="chat", day=365, calls=40, tokens=(10, 10), failed=20)
+    spend(app, GPT, role="notes", task="chat", day=365, calls=90, tokens=(9_000, 900))
+    told = app.telling.every()
+    titles = [one.advice.finding.title for one in told]
+    assert sum(one.advice.finding.urgent for one in told) > 1, titles
+    assert [finding.title for finding in read_overview(app).advice] == titles
+    costs = read_costs(app)
+    shown = [one.finding.title for one in costs.opportunities]
+    assert shown == [title for title in titles if title in shown] != []
+    assert costs.open_nusd == open_saving_nusd(one.advice for one in told)
 
 
 # --- who is named ---------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def recommend(
         return
     for told in found:
         _show(told)
-    monthly = open_saving_nusd(found)
+    monthly = open_saving_nusd(told.advice for told in found)
     if monthly:
         out(f"potential savings: {paint(format_usd(monthly), 'green')} a month")
 

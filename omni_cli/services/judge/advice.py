@@ -24,7 +24,7 @@ from omni_cli.domain.recommend import (
     drifting_model,
     missing_capability,
     new_model,
-    ranked,
+    rank,
     retiring_model,
     shadowed_model,
     unhealthy_model,
@@ -111,10 +111,8 @@ class AdviceService(Struct, kw_only=True, eq=False):
         after them."""
         findings = self._find()
         self.advice.refresh(findings, now_ms=self._now())
-        order = {finding.key: place for place, finding in enumerate(findings)}
         return sorted(
-            self.advice.all(),
-            key=lambda a: (a.status != "pending", order.get(a.finding.key, len(order)), a.id),
+            self.advice.all(), key=lambda a: (a.status != "pending", *rank(a.finding), a.id)
         )
 
     def get(self, advice_id: int) -> StoredAdvice:
@@ -271,7 +269,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
         findings += self._about_drifts(first, last, active, candidates)
         findings += self._about_badges(active, candidates)
         findings += self._about_budgets()
-        return ranked(findings)
+        return findings
 
     def _namable(self, fleet: list[ModelInfo], today: str) -> tuple[ModelInfo, ...]:
         providers = self.providers.all()

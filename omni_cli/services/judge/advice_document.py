@@ -42,12 +42,10 @@ class Told(Struct, frozen=True):
         )
 
 
-def open_saving_nusd(found: Iterable[Told]) -> int:
-    """What the open ones would save in a month, nano-dollars."""
+def open_saving_nusd(found: Iterable[StoredAdvice]) -> int:
+    """What the open ones would save in a month, nano-dollars; not all are about money."""
     return sum(
-        told.advice.finding.saving_monthly_nusd or 0
-        for told in found
-        if told.advice.status == "pending"
+        advice.finding.saving_monthly_nusd or 0 for advice in found if advice.status == "pending"
     )
 
 

@@ -22,6 +22,7 @@ from omni_cli.domain.periods import DAY_MS
 from omni_cli.domain.record import replace
 from omni_cli.domain.words import counted, percent
 from omni_cli.records import StoredAdvice
+from omni_cli.services.judge.advice_document import open_saving_nusd
 from omni_cli.services.money.costs import BudgetLine, CostOverview
 from omni_cli.services.money.savings import Saved
 from omni_cli.services.money.usage import UsageQuery
@@ -40,11 +41,13 @@ _DAYS = {"day": 1, "week": 7}
 
 class CostView(Struct, frozen=True):
     """``saved``: of this month. ``names``, ``looks``: of models. ``opportunities``: pending
-    recommendations that would save, the most first."""
+    recommendations that would save, as ranked; ``open_nusd``: what all that are open would save
+    in a month."""
 
     overview: CostOverview
     saved: Saved
     opportunities: tuple[StoredAdvice, ...]
+    open_nusd: int
     names: dict[str, str]
     looks: dict[str, Look]
 
@@ -52,12 +55,12 @@ class CostView(Struct, frozen=True):
 def read_costs(omni: App) -> CostView:
     """Raises OmniError."""
     overview = omni.costs.overview()
-    found = [
-        advice
-        for advice in omni.advice.refresh()
-        if advice.status == "pending" and (advice.finding.saving_monthly_nusd or 0) > 0
-    ]
-    found.sort(key=lambda a: -(a.finding.saving_monthly_nusd or 0))
+    advice = omni.advice.refresh()
+    found = tuple(
+        one
+        for one in advice
+        if one.status == "pending" and (one.finding.saving_monthly_nusd or 0) > 0
+    )
     names = {}
     for share in overview.by_model:
         model = omni.models.get(share.name)
@@ -66,7 +69,7 @@ def read_costs(omni: App) -> CostView:
     saved = omni.savings.saved(UsageQuery(period="month"))
     named = [name for name, _ in overview.trend_by_model if name != OTHERS]
     looks = {**model_looks(omni, named), OTHERS: Look(_MUTED)}
-    return CostView(overview, saved, tuple(found), names, looks)
+    return CostView(overview, saved, found, open_saving_nusd(advice), names, looks)
 
 
 def any_cost(view: CostView) -> bool:
@@ -322,11 +325,10 @@ def opportunities(view: CostView, width: int) -> Content:
     found = view.opportunities
     if not found:
         return Content("")
-    whole = sum(a.finding.saving_monthly_nusd or 0 for a in found)
     shown = Content.assemble(
         ("OPPORTUNITIES", "bold $primary"),
         "  together they would save ",
-        (format_usd(whole), "bold $success"),
+        (format_usd(view.open_nusd), "bold $success"),
         " a month",
         ("  (- opens Recommendations)", _MUTED),
     ).truncate(width, ellipsis=True)

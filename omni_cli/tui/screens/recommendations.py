@@ -78,7 +78,7 @@ class RecommendationsPane(Pane[tuple[Told, ...]]):
         self._found = value
         set_empty(self, not value)
         said = [f"{sum(told.advice.status == 'pending' for told in value)} open"]
-        monthly = open_saving_nusd(value)
+        monthly = open_saving_nusd(told.advice for told in value)
         if monthly:
             said.append(f"would save {format_usd(monthly)} a month")
         self.query_one("#total", Static).update(" · ".join(said))
