@@ -43,6 +43,7 @@ from omni_cli.domain.ledger import NewRequest, RequestEnd
 from omni_cli.domain.pricing import cost_nusd, price_lines
 from omni_cli.domain.record import replace
 from omni_cli.services.engine.attempts import Progress
+from omni_cli.store.budgets import _SPENT, _sum
 from tests.unit.world import NOON, Clock, Step, World, ask
 
 MODELS = ("p/a", "q/b", "r/free")
@@ -205,7 +206,7 @@ def verify(folder: Path) -> None:
     assert ledger == _receipts(world)
     for budget in world.budgets.all():
         for row in db.execute("SELECT * FROM budget_periods WHERE budget = ?", (budget.id,)):
-            fresh = world.budgets._spent(db, budget, row["start_at"], row["end_at"])
+            fresh = _sum(db, _SPENT, budget, row["start_at"], row["end_at"])
             assert fresh == row["spent_nusd"], budget.label
     world.close()
 
