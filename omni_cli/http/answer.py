@@ -82,6 +82,8 @@ class Answer:
     def __init__(self, connection: Source, loop: asyncio.AbstractEventLoop, timeout_s: float):
         self._connection = connection
         connection.answer, connection.parser = self, httptools.HttpResponseParser(self)
+        # Small servers end lines by LF alone, which a recipient may take (RFC 9112 2.2).
+        connection.parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
         self._loop = loop
         self._timeout_s = timeout_s
         self._host = connection.host
@@ -125,8 +127,7 @@ class Answer:
         if 100 <= self.status < 200:
             return
         self.top = True
-        coding = self.headers.get("content-encoding", "identity").strip().lower()
-        if coding != "identity":
+        if coding := coding_of(self.headers.get("content-encoding", "")):
             self._inflater = Inflater(coding)
         self._wake()
 
@@ -329,6 +330,17 @@ class Answer:
     def expire(self) -> None:
         self._error = TimedOut(f"{self._host} was silent for {self._timeout_s:g} s")
         self._wake()
+
+
+#: That a body may really be in (IANA, "HTTP Content Coding Registry"). Servers that mean none write
+#: "none" or a charset, and their bodies are plain.
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
+
+
+def coding_of(said: str) -> str:
+    """What is to be undone of a body, by its ``content-encoding``; "" where it is plain."""
+    codings = [coding.strip().lower() for coding in said.split(",")]
+    return ", ".join(coding for coding in codings if coding in _CODINGS)
 
 
 class Inflater:

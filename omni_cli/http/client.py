@@ -119,7 +119,7 @@ class _Connection(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
             answer.received(len(data))
-        except (httptools.HttpParserError, Malformed) as exc:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, Malformed) as exc:
             answer.broken(exc)
             self.abort()
             return

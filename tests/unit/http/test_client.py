@@ -73,6 +73,7 @@ async def test_connections_are_kept_and_used_again() -> None:
         b"HTTP/1.1 200 OK\r\n\r\nhello",
         b"HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello",
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\ncontent-length: 5\n\nhello",
     ],
 )
 async def test_every_way_to_end_a_body(raw: bytes) -> None:
@@ -91,6 +92,7 @@ async def test_every_way_to_end_a_body(raw: bytes) -> None:
         (b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello", ConnectionFailed),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n", ConnectionFailed),
         (b"SSH-2.0-OpenSSH_9.0\r\n", Malformed),
+        (b"HTTP/1.1 101 Go\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n", Malformed),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n" + b"x" * 999, Malformed),
     ],
 )
@@ -352,6 +354,10 @@ _TEXT = b'{"a": "word"}' * 1_000
         (b"deflate", zlib.compress(_TEXT)),
         (b"deflate", _RAW.compress(_TEXT) + _RAW.flush()),
         (b"identity", _TEXT),
+        (b"", _TEXT),
+        (b"none", _TEXT),
+        (b"utf-8", _TEXT),
+        (b"identity, gzip", gzip.compress(_TEXT)),
     ],
 )
 async def test_a_coding_that_nobody_asked_for_is_undone(coding: bytes, body: bytes) -> None:
