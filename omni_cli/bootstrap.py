@@ -595,13 +595,10 @@ class App:
     @cached_property
     def abtests(self) -> _judge.abtest.AbTests:
         """A/B tests of roles; also the router's seam to them."""
-        import random
-
         return _judge.abtest.AbTests(
             trials=_store.abtests.AbTestStore(self._db),
             fleet=lambda: self.fleet,
             clock=self.clock,
-            rng=random.Random(),
             note=self.note,
         )
 

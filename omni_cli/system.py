@@ -24,6 +24,19 @@ def replace_text(path: "Path", text: str) -> None:
     fresh.replace(path)
 
 
+def temporary() -> "Path":
+    """This system's folder for temporary files: tempfile's first choice, which tempfile tries out
+    with a file, and loads random to name it."""
+    from pathlib import Path
+
+    for named in (*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp"):  # noqa: S108  # folders of 0o700 in it
+        if named and os.name == "posix" and os.access(named, os.R_OK | os.W_OK | os.X_OK):
+            return Path(named).absolute()
+    import tempfile
+
+    return Path(tempfile.gettempdir())
+
+
 #: The name of a setting of glibc's ``mallopt``, from its malloc.h.
 _ARENA_MAX = -8
 

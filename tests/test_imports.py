@@ -163,3 +163,25 @@ def test_chat_imports_our_own_client_and_nothing_that_only_draws(fleet: Fleet) -
     assert "[simulated gpt-4o-mini]" in out
     assert "omni_cli.http.client" in modules
     assert modules.isdisjoint([*HEAVY, *ALSO, "httpcore", "anyio", "h11", "email", OURS[0]])
+    # What TLS takes, and OpenSSL: the model is one of this machine, over plain HTTP.
+    assert modules.isdisjoint(["ssl", "_ssl", "_hashlib", "tempfile", "asyncio.sslproto"])
+
+
+def test_sockets_are_told_from_those_of_tls_before_and_after_it_is_loaded() -> None:
+    code = (
+        "import omni_cli.cli.lazy as lazy, socket\n"
+        "lazy._import_msgspec()\n"
+        "import asyncio, ssl\n"
+        "from ssl import SSLSocket as early\n"
+        "assert type(ssl).__name__ == 'Later'\n"
+        "with socket.socket() as plain:\n"
+        "    assert not isinstance(plain, early) and type(ssl).__name__ == 'Later'\n"
+        "    context = ssl.create_default_context()\n"
+        "    with context.wrap_socket(plain, server_hostname='a') as secure:\n"
+        "        assert isinstance(secure, early) and isinstance(secure, ssl.SSLSocket)\n"
+        "        assert ssl.SSLSocket is not early and not isinstance(plain, early)\n"
+        "import asyncio.sslproto\n"
+        "assert asyncio.sslproto.SSLProtocol.__name__ == 'SSLProtocol'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

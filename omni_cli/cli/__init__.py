@@ -7,8 +7,8 @@ uses. These are loaded once they are asked for something, which spares a tenth o
 import os
 import sys
 import urllib  # noqa: F401  # whose module below is then an attribute of it
-from collections.abc import Callable
-from importlib.machinery import PathFinder
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from threading import RLock
 from types import ModuleType
 from typing import Any
@@ -34,8 +34,10 @@ LATER_IN_COMMANDS = (
     "mimetypes",
     "random",
     "tempfile",
-    "msgspec.inspect",
+    "ssl",
 )
+#: The same within packages that are not loaded themselves yet.
+LATER_WITHIN = ("asyncio.sslproto", "msgspec.inspect")
 _lock = RLock()
 _loading: set[str] = set()
 
@@ -69,11 +71,19 @@ def _calling(module: Later, name: str) -> Callable[..., Any]:
     return call
 
 
+class _Sockets(type):
+    """Sockets of TLS, of which there are none before ssl is loaded: asyncio asks of each socket
+    that it connects, also to a model of this machine over plain HTTP."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        module = sys.modules["ssl"]
+        return type(module) is not Later and isinstance(instance, module.__dict__["SSLSocket"])
+
+
 def later(name: str, functions: tuple[str, ...] = ()) -> Later | None:
     """Have a module loaded once it is asked for; None where it is loaded, or is not there."""
     parent, _, last = name.rpartition(".")
-    package = PathFinder.find_spec(parent) if parent else None
-    path = package.submodule_search_locations if package else None
+    path = sys.modules[parent].__path__ if parent else None
     spec = None if name in sys.modules else PathFinder.find_spec(name, path)
     if spec is None:
         return None
@@ -82,9 +92,39 @@ def later(name: str, functions: tuple[str, ...] = ()) -> Later | None:
     if spec.submodule_search_locations is not None:
         module.__path__ = spec.submodule_search_locations
     module.__dict__.update({function: _calling(module, function) for function in functions})
-    if parent in sys.modules:
+    if name == "ssl":
+        module.__dict__["SSLSocket"] = _Sockets("SSLSocket", (), {})
+    if parent:
         setattr(sys.modules[parent], last, module)
     return module
+
+
+class _Within:
+    """Finds LATER_WITHIN, so that importing them makes them attributes of their packages."""
+
+    def __init__(self, found: ModuleSpec | None = None) -> None:
+        self._found = found
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        del target
+        spec = PathFinder.find_spec(name, path) if name in LATER_WITHIN else None
+        loader: Any = _Within(spec)  # importlib.abc, to be one of its kind, takes a while to load
+        return ModuleSpec(name, loader) if spec else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return Later(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert self._found is not None
+        module.__spec__, module.__loader__ = self._found, self._found.loader
+        module.__file__ = self._found.origin
+
+
+def find_within() -> None:
+    """Have LATER_WITHIN loaded once they are asked for something."""
+    sys.meta_path.insert(0, _Within())
 
 
 for _name, _functions in LATER.items():

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.main import get_command_from_info, get_command_name
 from typer.models import CommandInfo
 
-from omni_cli.cli import LATER_IN_COMMANDS, later
+from omni_cli.cli import LATER_IN_COMMANDS, find_within, later
 
 #: Whose fleet the command is to work on, as ``App`` takes it.
 ORG: ContextVar[str | None] = ContextVar("ORG", default=None)
@@ -128,6 +128,7 @@ def _import_msgspec() -> None:
         return
     for name in LATER_IN_COMMANDS:
         later(name)
+    find_within()
     missing: Any = None
     there = sys.modules.setdefault("typing_extensions", missing)
     try:

@@ -4,13 +4,13 @@ What is unfinished stands as it came; once a block is whole (a paragraph, a list
 code), its rendering takes its place. Nothing above the block is touched, so scrolling back works.
 """
 
-import re
 import shutil
 import sys
 
 from omni_cli.cli.render import width_of
+from omni_cli.domain.patterns import Pattern
 
-_FENCE = re.compile(r" {0,3}(```+|~~~+)")
+_FENCE = Pattern(r" {0,3}(```+|~~~+)")
 
 
 def whole_blocks(text: str) -> tuple[list[str], str]:

@@ -5,7 +5,6 @@ the least worth first; a name, an id and an amount of money stay whole on any wi
 """
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,12 +16,13 @@ from msgspec import Struct
 from omni_cli.cli.render import Style, clip, emit_json, note, out, paint, width_of
 from omni_cli.domain.commands import AFAR
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.patterns import Pattern
 
 _GAP = "  "
 #: What a cell holds that tells nothing.
 _SILENT = ("", "-")
 #: An amount of money: what stands from its point on.
-_AMOUNT = re.compile(r"[+-]?\$[\d,]+(\.\d+)?")
+_AMOUNT = Pattern(r"[+-]?\$[\d,]+(\.\d+)?")
 
 
 class Column(Struct, frozen=True):

@@ -24,8 +24,8 @@ _AZURE = Pattern(
     r"\.(?:openai\.azure|cognitiveservices\.azure|services\.ai\.azure)\.(?:com|us|cn)(?:[:/?]|$)"
     r"|\?api-version="
 )
-_VERTEX = Pattern(r"/projects/[^/?#]+/locations/([^/?#]+)/*$")
-_BEDROCK = Pattern(r"\bbedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
+_VERTEX = Pattern(r"/projects/[^/?#]+/locations/([^/?#]+)/*$", signs=("/locations/",))
+_BEDROCK = Pattern(r"\bbedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.", signs=("bedrock-runtime",))
 
 
 def is_azure(base_url: str) -> bool:
@@ -204,15 +204,18 @@ SURCHARGE_PERCENT = 10
 #: Amazon's profiles of a region, and Google's places; ``global`` is neither.
 _IN_REGION = Pattern(
     r"(?:^|/)(?:[a-z]{2}|apac|us-gov)\.anthropic\.claude|"
-    r"/locations/(?!global/).+/claude-|/locations/(?!global/)[^/]+/publishers/anthropic/"
+    r"/locations/(?!global/).+/claude-|/locations/(?!global/)[^/]+/publishers/anthropic/",
+    signs=(".anthropic.claude", "/locations/"),
 )
 _CLAUDE = Pattern(r"claude-(?:opus|sonnet|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 #: What Anthropic's usage says of answers that were worked out at the usual rates; elsewhere they
 #: cost more ("Data residency").
 USUAL_PLACES = (None, "", "global", "not_available")
 #: OpenAI's hosts that keep data in a place, and Google's of one region.
-_OPENAI_PLACE = Pattern(r"://[a-z]{2}\.api\.openai\.com(?:[:/]|$)")
-_VERTEX_PLACE = Pattern(r"://[a-z]+-[a-z]+\d+-aiplatform\.googleapis\.com(?:[:/]|$)")
+_OPENAI_PLACE = Pattern(r"://[a-z]{2}\.api\.openai\.com(?:[:/]|$)", signs=(".api.openai.com",))
+_VERTEX_PLACE = Pattern(
+    r"://[a-z]+-[a-z]+\d+-aiplatform\.googleapis\.com(?:[:/]|$)", signs=("-aiplatform.",)
+)
 #: Models of OpenAI that its surcharge is for: those of March 2026 and later.
 _OPENAI_SINCE = Pattern(r"gpt-(\d{1,2})(?:\.(\d{1,2}))?")
 

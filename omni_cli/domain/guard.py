@@ -7,7 +7,6 @@ anytime-valid inference", 2023). A deploy is taken back on what is shown, not on
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -15,13 +14,14 @@ from msgspec import Struct
 
 from omni_cli.domain.errors import UsageError
 from omni_cli.domain.money import NUSD_PER_USD
+from omni_cli.domain.patterns import Pattern
 
 Metric = Literal["successRate", "errorRate", "costPerRequest", "p95"]
 #: The chance, at most, that a deploy is taken back though no condition holds.
 ALPHA = 0.01
 #: Calls after a deploy that are looked at: by then it is shown or not worth showing.
 MOST_CALLS = 20_000
-_TERM = re.compile(r"\s*(successRate|errorRate|costPerRequest|p95)\s*([<>])\s*(\d+(?:\.\d+)?)\s*")
+_TERM = Pattern(r"\s*(successRate|errorRate|costPerRequest|p95)\s*([<>])\s*(\d+(?:\.\d+)?)\s*")
 _WRONG_WAY: dict[Metric, str] = {
     "successRate": ">",
     "errorRate": "<",

@@ -49,3 +49,13 @@ def parse_id(text: str) -> tuple[int, int] | None:
     low = value << missing
     # 13 characters hold 65 bits, an id has 63.
     return None if low > _LARGEST else (low, min(low + (1 << missing) - 1, _LARGEST))
+
+
+def fingerprint(data: bytes) -> str:
+    """64 bits that tell one thing from another, as 16 digits."""
+    try:
+        from _blake2 import blake2b  # as random.py does: hashlib loads OpenSSL first
+    except ImportError:
+        from hashlib import blake2b
+
+    return blake2b(data, digest_size=8).hexdigest()

@@ -152,7 +152,8 @@ def simplified(text: str) -> str:
 
 
 def _has_no_spaces(word: str) -> bool:
-    if max(word) < "\u3040":  # most words: a look at each character takes longer than the import
+    # Most words: a look at each character takes longer than the import.
+    if word.isascii() or max(word) < "\u3040":
         return False
     return any("\u3040" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" for c in word) or any(
         "\uac00" <= c <= "\ud7a3" for c in word

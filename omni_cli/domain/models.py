@@ -8,6 +8,8 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from omni_cli.domain.patterns import Pattern
+
 #: One of those that wire/registry.py lists.
 ProtocolName = str
 AuthMethod = Literal["api_key", "none"]
@@ -235,9 +237,9 @@ _LEAST_M = 14.0
 _MOST_B = 5_000.0
 _UNITS = {"m": 1e-3, "b": 1.0, "t": 1e3}
 
-_MIXTURE = re.compile(r"(?<![a-z0-9.])(\d{1,3})x(\d{1,3}(?:\.\d+)?)b(?![a-z0-9])")
+_MIXTURE = Pattern(r"(?<![a-z0-9.])(\d{1,3})x(\d{1,3}(?:\.\d+)?)b(?![a-z0-9])")
 #: "70b", "1.1b", "135m", "1t"; "e4b" counts what is in use at once; not "a3b", the active part.
-_PLAIN = re.compile(r"(?<![a-z0-9.])e?(\d{1,4}(?:\.\d+)?)([mbt])(?![a-z0-9])")
+_PLAIN = Pattern(r"(?<![a-z0-9.])e?(\d{1,4}(?:\.\d+)?)([mbt])(?![a-z0-9])")
 
 
 @lru_cache(maxsize=8192)

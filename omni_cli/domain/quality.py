@@ -83,6 +83,18 @@ _BEDROCK = re.compile(
 )
 
 
+def _is_year(token: str) -> bool:
+    """Or begins as one of this century."""
+    return token.startswith("20") and token.isdecimal()
+
+
+def _is_stamp(token: str) -> bool:
+    """A date in one piece, or the number of a revision."""
+    if len(token) == 8:
+        return _is_year(token)
+    return len(token) == 3 and token[0] == "0" and token.isdecimal()
+
+
 @lru_cache(maxsize=8192)
 def family_key(model_id: str) -> str:
     """A model's name without its provider and packaging, equal for the same model elsewhere.
@@ -102,9 +114,9 @@ def family_key(model_id: str) -> str:
     for index, token in enumerate(tokens):
         if skip:
             skip -= 1
-        elif re.fullmatch(r"20\d{6}|0\d\d", token) or token in _NOISE:
+        elif token in _NOISE or _is_stamp(token):
             continue
-        elif re.fullmatch(r"20\d\d", token) and _is_month_day(tokens[index + 1 : index + 3]):
+        elif len(token) == 4 and _is_year(token) and _is_month_day(tokens[index + 1 : index + 3]):
             skip = 2
         else:
             kept.append(token)

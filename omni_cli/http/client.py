@@ -189,7 +189,7 @@ class UpstreamPool:
     def __init__(
         self,
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: "ssl.SSLContext | None" = None,
         proxies: Proxies | None = None,
         outside: Outside = nowhere,
     ) -> None:
@@ -289,6 +289,9 @@ class UpstreamPool:
             fault = TimedOut(f"{origin.host} did not take the connection")
         except ProviderError as exc:
             fault = exc
+        except ConnectionError as exc:  # before ssl, which nothing else may have loaded
+            why = exc
+            fault = _unconnected(origin, exc)
         except ssl.SSLCertVerificationError as exc:
             why = exc
             fault = Untrusted(
@@ -300,7 +303,7 @@ class UpstreamPool:
             fault = ConnectionFailed(f"{origin.host}: TLS failed: {exc.reason or exc}")
         except OSError as exc:
             why = exc
-            fault = ConnectionFailed(f"cannot connect to {origin.host}:{origin.port}: {_why(exc)}")
+            fault = _unconnected(origin, exc)
         else:
             self._all.add(connection)
             return connection
@@ -336,14 +339,14 @@ class UpstreamPool:
         return connection
 
     async def _directly(
-        self, origin: Origin, place: str, context: ssl.SSLContext | None, name: str | None
+        self, origin: Origin, place: str, context: "ssl.SSLContext | None", name: str | None
     ) -> _Connection:
         _, connection = await self.loop.create_connection(
             lambda: _Connection(self, origin), place, origin.port, ssl=context, server_hostname=name
         )
         return connection
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self) -> "ssl.SSLContext":
         if self._tls is None:
             try:
                 self._tls = trusted()
@@ -434,8 +437,9 @@ async def _tunnel(proxy: Proxy, host: str, port: int) -> asyncio.Transport:
     return transport
 
 
-def _why(exc: OSError) -> str:
+def _unconnected(origin: Origin, exc: OSError) -> ConnectionFailed:
     """In the system's words; asyncio's hold the address, too."""
+    why = exc.strerror or "no address of it takes the connection"
     if exc.errno is not None and exc.errno > 0:
-        return os.strerror(exc.errno)
-    return exc.strerror or "no address of it takes the connection"
+        why = os.strerror(exc.errno)
+    return ConnectionFailed(f"cannot connect to {origin.host}:{origin.port}: {why}")

@@ -10,10 +10,8 @@ store has it (``Journal``): a call goes out as soon as its machine knows of it.
 """
 
 import contextlib
-import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -26,6 +24,7 @@ from omni_cli import system
 from omni_cli.domain.batch import AttemptEnding, Ending, Opening
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.errors import StoreError
+from omni_cli.domain.ids import fingerprint
 from omni_cli.domain.ledger import Allowance, AttemptEnd, NewAttempt, NewRequest, RequestEnd
 from omni_cli.domain.record import asdict
 from omni_cli.store.ledger import LedgerStore
@@ -68,8 +67,8 @@ class Spool:
 
     def __init__(self, store: Path) -> None:
         self.home = store.parent / "spool"
-        name = hashlib.sha256(os.fsencode(store.absolute())).hexdigest()[:16]
-        self._aside = Path(tempfile.gettempdir()) / f"omni-{system.user_id()}-{name}"
+        name = fingerprint(os.fsencode(store.absolute()))
+        self._aside = system.temporary() / f"omni-{system.user_id()}-{name}"
 
     def keep(self, records: Sequence[Record]) -> Path | None:
         """Put them on a disk; returns where, or None where there is room on none."""

@@ -13,6 +13,7 @@ import contextlib
 import json
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from msgspec import Struct
@@ -46,8 +47,8 @@ REBUILD_KEY = "rollup_rebuild"
 _QUARTER_MS = HOUR_MS // 4
 _LAST_ID = (1 << 63) - 1
 _ZEROS = {rollup.table: dict.fromkeys(rollup.values, 0) for rollup in ROLLUPS}
-_SUFFIXES = ("", "_next", "_archive", "_check")
-_ADD = {(rollup.table, suffix): rollup.upsert(suffix) for rollup in ROLLUPS for suffix in _SUFFIXES}
+#: By table, each as it is first written.
+_UPSERTS = {rollup.table: cache(rollup.upsert) for rollup in ROLLUPS}
 
 # --- what one call adds, as it is settled -----------------------------------------------------
 
@@ -393,7 +394,7 @@ def _add_up(
             known = groups.get(key)
             groups[key] = sums if known is None else tuple(map(operator.add, known, sums))
         db.executemany(
-            _ADD[rollup.table, suffix],
+            _UPSERTS[rollup.table](suffix),
             [
                 {
                     **_ZEROS[rollup.table],
@@ -655,18 +656,18 @@ class RollupStore(Table):
         hour["hour"] = scope.created_at // HOUR_MS
         for suffix, zone in targets:
             day["day"] = local_day(scope.created_at, zone)
-            execute(_ADD[DAY.table, suffix], day)
-            execute(_ADD[HOUR.table, suffix], hour)
+            execute(_UPSERTS[DAY.table](suffix), day)
+            execute(_UPSERTS[HOUR.table](suffix), hour)
             if scope.session or scope.project:
                 named = {**day, "session": scope.session, "project": scope.project}
-                execute(_ADD[SESSION.table, suffix], named)
+                execute(_UPSERTS[SESSION.table](suffix), named)
 
     def _add_by_day(
         self, at_ms: int, targets: Targets, rollup: Rollup, values: Mapping[str, int | str | None]
     ) -> None:
         for suffix, zone in targets:
             self._store.db.execute(
-                _ADD[rollup.table, suffix], {**values, "day": local_day(at_ms, zone)}
+                _UPSERTS[rollup.table](suffix), {**values, "day": local_day(at_ms, zone)}
             )
 
 

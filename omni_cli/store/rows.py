@@ -5,13 +5,13 @@ row of ``requests``, ``attempts``, ``decisions`` or ``open_calls``. A column tha
 the schema lacks, or the other way round, fails tests/unit/test_columns.py.
 """
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from msgspec import Struct
+from msgspec.json import encode
 from msgspec.structs import astuple
 
 from omni_cli.domain.batch import Opening
@@ -246,7 +246,7 @@ def stage(
     if made is None:
         return
     # Beside the INSERT: as a part of it SQLite would keep a journal of each row's pages.
-    (taken,) = db.execute(_TAKEN, (json.dumps([row[0] for row in rows]),)).fetchone()
+    (taken,) = db.execute(_TAKEN, (id_list(row[0] for row in rows),)).fetchone()
     if made.rowcount - int(taken) != len(rows):
         raise SameId("another request has this id")
 
@@ -274,12 +274,17 @@ def _open_values(opening: Opening) -> tuple[object, ...]:
     )
 
 
+def id_list(ids: Iterable[object]) -> str:
+    """As json_each reads them."""
+    return encode(list(ids)).decode()
+
+
 def promote(db: Connection, ids: Iterable[int]) -> None:
     """Move calls into the ledger's own tables, as pending requests with an attempt that was sent.
 
     Within the caller's transaction; ids that are not here change nothing.
     """
-    values = {"ids": json.dumps(list(ids))}
+    values = {"ids": id_list(ids)}
     rows = db.execute(f"SELECT * FROM open_calls WHERE {_THESE}", values).fetchall()  # noqa: S608  # names of ours only
     if not rows:
         return

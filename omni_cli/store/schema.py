@@ -12,12 +12,13 @@ from msgspec import Struct
 
 from omni_cli.domain.analytics import TOTALS_FIELDS
 from omni_cli.domain.chat import TOKEN_FIELDS
+from omni_cli.domain.patterns import Pattern
 
 _TOKENS = ",\n    ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in TOKEN_FIELDS)
-_TABLE = re.compile(r"\s*CREATE TABLE (\w+) \((.*)\)[^()]*", re.DOTALL)
-_COMMENT = re.compile(r"--[^\n]*")
+_TABLE = Pattern(r"\s*CREATE TABLE (\w+) \((.*)\)[^()]*", re.DOTALL)
+_COMMENT = Pattern(r"--[^\n]*")
 #: Of what stands between a table's parentheses, between commas that stand in none.
-_PARTS = re.compile(r"(?:[^,()]|\((?:[^()]|\([^()]*\))*\))+")
+_PARTS = Pattern(r"(?:[^,()]|\((?:[^()]|\([^()]*\))*\))+")
 _CONSTRAINTS = ("PRIMARY", "UNIQUE", "CHECK", "FOREIGN")
 #: What is known of a request before its first call.
 _BEGUN = """id INTEGER PRIMARY KEY,

@@ -12,7 +12,6 @@ batch, whole where it is over by then.
 
 import asyncio
 import contextlib
-import json
 import operator
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -48,6 +47,7 @@ from omni_cli.store.rows import (
     add_decisions,
     attempt_values,
     ended_of,
+    id_list,
     known_of,
     over_of,
     pending,
@@ -412,7 +412,7 @@ class Writer:
         change.kept = ()
         if self._unsure:
             # The last batch may have been written, with these, and its slices as it made them.
-            values = {"ids": json.dumps(list(granted))}
+            values = {"ids": id_list(granted)}
             for (ident,) in db.execute(_KNOWN, values).fetchall():
                 granted.pop(ident)
             change.row(granted.values())
@@ -622,7 +622,7 @@ class Writer:
 
     def _stage_anew(self, db: Connection, going: Sequence[Opening]) -> None:
         """Have the rows of calls that waited, in a store that was put in the place of theirs."""
-        ids = json.dumps([opening.request.id for opening in going])
+        ids = id_list(opening.request.id for opening in going)
         there = {row[0] for row in db.execute(_THERE, (ids,))}
         with contextlib.suppress(SameId):
             stage(db, [opening for opening in going if opening.request.id not in there])
@@ -651,7 +651,7 @@ class Writer:
         """
         ids = [item.opening.request.id for item in items if item.opening.request.id not in granted]
         if ids:
-            over = db.execute(_OVER, (json.dumps(ids),))
+            over = db.execute(_OVER, (id_list(ids),))
             if over.rowcount != len(ids):
                 raise Vanished
         REQUESTS.write(db, [_settled_request(item) for item in items])

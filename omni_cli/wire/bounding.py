@@ -7,13 +7,13 @@ is refused where money is limited, and passes everywhere else.
 """
 
 import math
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct, field
 
 from omni_cli.domain.bounds import CallBound
+from omni_cli.domain.patterns import Pattern
 from omni_cli.ports import SentBody
 from omni_cli.wire.facts import Facts
 from omni_cli.wire.values import as_list, as_object, as_text
@@ -25,7 +25,7 @@ TOOLS_FRAME = 1_024
 #: Longest chain of calls of tools that a provider runs by itself, where nothing says another: the
 #: loop of Anthropic's pauses after ten ("Handling stop reasons"); others state none.
 ROUNDS = 11
-_WHOLE = re.compile(r"\s*[+-]?\d[\d_]*\s*")
+_WHOLE = Pattern(r"\s*[+-]?\d[\d_]*\s*")
 
 
 class Draft(Struct):

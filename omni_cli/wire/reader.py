@@ -1,10 +1,10 @@
 """Reads an answer from bytes that somebody else receives: no I/O, sync and async share it."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from omni_cli.domain.chat import ChatChunk, ToolCallDelta
 from omni_cli.domain.errors import Malformed, ProviderError
+from omni_cli.domain.patterns import Pattern
 from omni_cli.domain.record import replace
 from omni_cli.ports import Framing, HttpCall, ProviderAdapter
 from omni_cli.wire.access import secrets_of
@@ -21,7 +21,7 @@ _KEPT_EXACTLY = frozenset(
 #: Bytes of a plain body that have to come within a call's timeout, again and again.
 GOOD_PIECE = 64 * 1024
 #: What providers' ids of requests are made of.
-_REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,200}")
+_REQUEST_ID = Pattern(r"[\w.:/+=@-]{1,200}")
 
 
 def kept_headers(headers: Mapping[str, str], secrets: Iterable[str] = ()) -> dict[str, str]:

@@ -21,7 +21,7 @@ _KEY_LIKE = Pattern(
     """,
     re.VERBOSE,
 )
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|credential", re.IGNORECASE)
+_SECRET_HEADER = Pattern(r"auth|key|token|secret|cookie|credential", re.IGNORECASE)
 #: C0 and C1 controls (escape sequences start with them) and bidirectional overrides.
 _CONTROL = Pattern(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
 #: An echoed key is recognised by this many of its first characters.

@@ -109,8 +109,14 @@ def _closed(exc: BaseException) -> bool:
 
 def _connection(exc: BaseException, host: str, place: str) -> ConnectionFailed:
     for cause in _causes(exc):
+        if not isinstance(cause, OSError):
+            continue
         if isinstance(cause, socket.gaierror):
             return ConnectionFailed(f"The name {host} cannot be resolved", hint=_HINT_NETWORK)
+        if isinstance(cause, ConnectionRefusedError):
+            return ConnectionFailed(f"Nothing listens at {place}", hint=_HINT_LOCAL)
+        if isinstance(cause, ConnectionResetError | BrokenPipeError):
+            return ConnectionFailed(f"{host} reset the connection", hint="Try again.")
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Untrusted(
                 f"The certificate of {host} is not trusted: {scrub(cause.verify_message)}",
@@ -121,10 +127,6 @@ def _connection(exc: BaseException, host: str, place: str) -> ConnectionFailed:
                 f"No TLS connection to {host}: {scrub(cause.reason or 'handshake failed')}",
                 hint="Does the base URL need http:// instead of https://?",
             )
-        if isinstance(cause, ConnectionRefusedError):
-            return ConnectionFailed(f"Nothing listens at {place}", hint=_HINT_LOCAL)
-        if isinstance(cause, ConnectionResetError | BrokenPipeError):
-            return ConnectionFailed(f"{host} reset the connection", hint="Try again.")
         if isinstance(cause, FileNotFoundError):
             return ConnectionFailed(
                 "The file of trusted certificates is missing", hint="Check SSL_CERT_FILE."

@@ -1,7 +1,6 @@
 """What every adapter needs to write a body and to read JSON that may have any shape."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
@@ -9,6 +8,7 @@ from typing import Any, Literal
 from omni_cli.domain.chat import MediaPart, Message, ToolCall
 from omni_cli.domain.errors import BadRequest, Malformed
 from omni_cli.domain.money import figure
+from omni_cli.domain.patterns import Pattern
 from omni_cli.ports import Endpoint, Framing, HttpCall
 
 JsonObject = dict[str, Any]
@@ -19,7 +19,7 @@ _CHOICES: tuple[ChoiceKind, ...] = ("auto", "none", "required")
 _NO_OBJECT: JsonObject = {}
 _NO_LIST: list[Any] = []
 #: An escaped UTF-16 surrogate; unpaired ones parse into text that cannot be written out.
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = Pattern(r"\\u[dD][89a-fA-F]")
 _NANO = Decimal(1_000_000_000)
 
 

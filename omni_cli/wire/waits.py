@@ -9,7 +9,7 @@ from omni_cli.domain.patterns import Pattern
 #: A longer wait than this (400 days) is taken for a mistake in reading, and ignored.
 _LONGEST_S = 400 * 86_400.0
 
-_PARTS = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
+_PARTS = Pattern(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SPELLED_S = {
     "ms": 0.001, "millisecond": 0.001, "s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0,
@@ -20,7 +20,7 @@ _AMOUNT = (
     r"\d+(?:\.\d+)? ?"
     r"(?:milliseconds?|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|weeks?|ms|[smhd])\b"
 )
-_AMOUNT_PIECE = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]+)", re.IGNORECASE)
+_AMOUNT_PIECE = Pattern(r"(\d+(?:\.\d+)?) ?([a-z]+)", re.IGNORECASE)
 #: "try again in 1.2s", "retry after 86400 seconds", "reset after 142h40m7s", "wait 77443 seconds".
 _TRY_AGAIN = Pattern(
     r"(?:try(?:ing)? again|retry(?:ing)?|available|resets?|renews?|wait|back|refresh\w*)"

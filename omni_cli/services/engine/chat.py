@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.json import encode
 
 from omni_cli.domain.chat import ChatChunk, ChatRequest, Completion, Message, Usage
 from omni_cli.domain.errors import Cancelled, OmniError, StoreError
@@ -134,7 +134,7 @@ class ChatService:
         self._recovery.run()
         job = plan.job
         now = self._now()
-        text = json.dumps(decision_document(plan.decision), separators=(",", ":"))
+        text = encode(decision_document(plan.decision)).decode()
         remembered = None if self._answers is None else self._answers.look(plan)
         if remembered is not None:
             plan = replace(plan, job=replace(job, source="cache"))

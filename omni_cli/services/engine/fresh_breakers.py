@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from omni_cli.domain.breaker import Breaker
+from omni_cli.domain.ids import fingerprint
 from omni_cli.domain.models import Provider
 from omni_cli.domain.record import replace
 
@@ -68,11 +69,6 @@ def _seen_from(stored: str, access: str) -> str:
 
 def access_digest(provider: Provider, key: str | None) -> str:
     """64 bits that tell one access from another, and nothing about the key."""
-    try:
-        from _blake2 import blake2b  # as random.py does: hashlib loads OpenSSL first
-    except ImportError:
-        from hashlib import blake2b
-
     parts = (provider.slug, provider.base_url, *map(repr, sorted(provider.headers.items())))
     text = "\0".join((*parts, key or ""))
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return fingerprint(text.encode("utf-8", "surrogatepass"))

@@ -143,6 +143,10 @@ class Arm(Struct, frozen=True):
     model: str
 
 
+def _drawn() -> float:
+    return random.random()  # looked up when a test runs: most processes never load it
+
+
 class AbTests(Struct, kw_only=True, eq=False):
     """Args:
     fleet: made on demand: a chat that is in no test needs none.
@@ -152,7 +156,7 @@ class AbTests(Struct, kw_only=True, eq=False):
     trials: Trials
     fleet: Callable[[], FleetService]
     clock: Clock
-    rng: random.Random
+    draw: Callable[[], float] = _drawn
     note: Callable[[str], None] = lambda _: None
 
     # --- the router's seam -------------------------------------------------------------------
@@ -175,7 +179,7 @@ class AbTests(Struct, kw_only=True, eq=False):
             if number is None:
                 return None
         else:
-            number = int(self.rng.random() < test.share)
+            number = int(self.draw() < test.share)
         if number and self._overspent(test, settings):
             return None
         return Arm(test.id, number, test.challenger if number else test.champion)

@@ -79,7 +79,7 @@ def _mark(thought: JsonObject) -> str:
     return as_text(thought.get("signature")) or as_text(thought.get("data"))
 
 
-_VERSION = re.compile(r"claude-(?:opus|sonnet|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+_VERSION = Pattern(r"claude-(?:opus|sonnet|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 #: Markers of the cache that a request may hold.
 _MOST_MARKERS = 4
 
