@@ -60,13 +60,18 @@ def locate(url: str) -> tuple[Origin, str, str]:
     return Origin(tls, parts.hostname, port), path, host if usual else f"{host}:{port}"
 
 
-def encode_head(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes:
+def encode_head(
+    method: str, path: str, host: str, headers: Mapping[str, str], *, codings: str = "identity"
+) -> bytes:
     """Request line and headers without Content-Length and the empty line.
+
+    Args:
+        codings: what the answer may be packed as: what comes in small pieces is not worth it.
 
     Raises ValueError for a line break or another control character in any of them: it would
     begin a header, or a request, of somebody else's making.
     """
-    lines = [f"{method} {path} HTTP/1.1", f"host: {host}", "accept-encoding: identity"]
+    lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"accept-encoding: {codings}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     for line in lines:
         if not line.isprintable():

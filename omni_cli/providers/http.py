@@ -1,9 +1,9 @@
 """Sends any adapter's calls; the only module that imports httpx.
 
-A call to a model goes over our own client (``omni_cli/http``) where nothing but this machine and
-its network is on the way: to import httpx with what it stands on takes as long as all else that
-``omni chat`` does before its request. Whatever has a proxy on its way, asks for a token or is
-fetched whole (listings, health, discovery) goes over httpx.
+A call goes over our own client (``omni_cli/http``) where nothing but this machine and its network
+is on the way: to import httpx with what it stands on takes as long as all else that ``omni chat``
+does before its request, and a round of health checks over it as long as all else of that round.
+Whatever has a proxy on its way or asks for a token goes over httpx.
 
 Errors are raised outside the ``except`` that caught the library's: an httpx error carries the
 request, whose headers hold the key, and a chained exception would take it along.
@@ -361,7 +361,7 @@ class HttpTransport:
         return ProxyRule()
 
     async def _directly(
-        self, call: HttpCall, more: Mapping[str, str], timeout_s: float
+        self, call: HttpCall, more: Mapping[str, str], timeout_s: float, *, whole: bool
     ) -> _Direct | None:
         """What answers over our own client; None where that cannot send the call."""
         url = call.url
@@ -374,7 +374,9 @@ class HttpTransport:
         if self._rule.url(origin.host, origin.port, tls=origin.tls) is not None:
             return None
         try:
-            head = encode_head(call.method, path, host, {**_HEADERS, **call.headers, **more})
+            headers = {**_HEADERS, **call.headers, **more}
+            codings = "gzip, deflate" if whole else "identity"
+            head = encode_head(call.method, path, host, headers, codings=codings)
             head.decode("ascii")
         except ValueError:
             head = b""
@@ -423,7 +425,7 @@ class HttpTransport:
         try:
             async with asyncio.timeout(timeout_s):
                 more = await authorized(call, call.body or b"", self._token) if call.access else {}
-                directly = None if whole else await self._directly(call, more, timeout_s)
+                directly = await self._directly(call, more, timeout_s, whole=whole)
                 response = directly or await self._over_httpx(call, more, timeout_s)
         except _caught() as exc:
             fault = trouble.fault(exc, call, timeout_s)

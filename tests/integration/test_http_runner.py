@@ -257,7 +257,7 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     """Over our own client and over httpx: whatever happens is told in the same words."""
     if request.param == "httpx":
 
-        async def nowhere(*_: object) -> None:
+        async def nowhere(*_: object, **__: object) -> None:
             """Nothing goes directly."""
 
         monkeypatch.setattr(HttpTransport, "_directly", nowhere)
