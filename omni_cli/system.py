@@ -190,6 +190,15 @@ def share_memory() -> None:
             ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
+def give_back_memory() -> None:
+    """Let the system have what was freed and is kept for what comes next; some 0.3 ms (glibc)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def on_signals(
     loop: "asyncio.AbstractEventLoop", numbers: Iterable[int], told: Callable[[int], object]
 ) -> None:

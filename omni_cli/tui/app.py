@@ -25,12 +25,12 @@ from omni_cli.domain.commands import AFAR, check_here
 from omni_cli.domain.errors import OmniError, UsageError
 from omni_cli.ports import Clock
 from omni_cli.services.fleet.connection_test import TestResult
-from omni_cli.system import replace_text
+from omni_cli.system import give_back_memory, replace_text
 from omni_cli.tui import colours, faults
 from omni_cli.tui.data import Loader
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.registry import TABS, Tab
-from omni_cli.tui.sent import Sent, sparing
+from omni_cli.tui.sent import Sent
 from omni_cli.tui.theme import DEFAULT, load_themes, shipped_folder
 from omni_cli.tui.widgets.keys import Keys
 from omni_cli.tui.widgets.sheet import Sheet
@@ -184,9 +184,12 @@ class OmniApp(App[None]):
     # --- layout ------------------------------------------------------------------------------
 
     def get_driver_class(self) -> type[Driver]:
-        # On Windows what is drawn comes in pieces that may end within a code.
         kind = super().get_driver_class()
-        return kind if sys.platform == "win32" else sparing(kind, self.sent)
+        if sys.platform == "win32":
+            return kind
+        from omni_cli.tui.driver import sparing
+
+        return sparing(kind, self.sent)
 
     def compose(self) -> ComposeResult:
         yield StatusLine(self.loader)
@@ -205,7 +208,7 @@ class OmniApp(App[None]):
         self.loader.note = self._tell_slow
         self.loader.watch(self._tell_changed)
         if self._probing:
-            self.loader.probe(self._probe_period)
+            self.loader.probe(self._probe_period, self._tell_changed)
         if self._ahead:
             gc.freeze()
             gc.set_threshold(*gc.get_threshold()[:2], _SELDOM)
@@ -287,6 +290,7 @@ class OmniApp(App[None]):
     def _tidy(self) -> None:
         if gc.get_count()[2] >= _FEW and time.monotonic() - self._heard > _TIDY_S / 2:
             gc.collect()
+            give_back_memory()
 
     async def _rest(self) -> None:
         """Wait until no key came for a moment, and no dialog dims what would be drawn."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
@@ -30,9 +30,9 @@ _KEPT = 2
 Value = TypeVar("Value")
 
 
-def probe_due(omni: App, *, older_ms: int) -> None:
+def probe_due(omni: App, *, older_ms: int) -> bool:
     """Check the providers whose last check, by whatever process, is that old; those without a key
-    are told apart without one. Raises OmniError."""
+    are told apart without one. Returns whether there were any. Raises OmniError."""
     checks, now = omni.windows.checks(), omni.now_ms()
     due = [
         provider.slug
@@ -43,6 +43,7 @@ def probe_due(omni: App, *, older_ms: int) -> None:
     ]
     for _ in omni.reporter.check(due, together=True) if due else ():
         pass  # they are in the store when they come
+    return bool(due)
 
 
 class Loader:
@@ -58,14 +59,18 @@ class Loader:
         self._clock = clock
         self._cwd = cwd
         self._lock = threading.Lock()
-        self._idle: list[tuple[int, App]] = []
+        self._idle: list[tuple[tuple[int, int], App]] = []
         self._generation = 0
+        #: How often providers were checked and nothing else was written.
+        self._checked = 0
+        #: What the probing thread writes is no other news: "written" by it, then "told" of here.
+        self._news: Literal["", "written", "told"] = ""
         self._closed = False
         #: Told in the thread that works of what takes long, such as counting anew.
         self.note: Callable[[str], None] = lambda _: None
         #: Numbers of the fleet's revisions that were made here and not taken back, oldest first.
         self.mine: list[int] = []
-        self._memo: dict[str, tuple[tuple[int, int], Any]] = {}
+        self._memo: dict[str, tuple[tuple[int, int], int, Any]] = {}
         self._turns: dict[str, threading.Lock] = {}
         self._watch: threading.Thread | None = None
         self._stop = threading.Event()
@@ -92,11 +97,11 @@ class Loader:
     def session(self) -> Iterator[App]:
         """Borrow a session; call from worker threads only: it reads and writes files."""
         with self._lock:
-            generation, app = self._idle.pop() if self._idle else (self._generation, None)
-            current = self._generation
+            current = self._stamp
+            stamp, app = self._idle.pop() if self._idle else (current, None)
         if app is None:
             app = self.new_session(self._note)
-        elif generation != current:
+        elif stamp != current:
             app.refresh()
         try:
             yield app
@@ -110,22 +115,39 @@ class Loader:
             if not keep:
                 app.close()
 
-    def memo(self, name: str, omni: App, read: Callable[[App], Value]) -> Value:
+    @property
+    def _stamp(self) -> tuple[int, int]:
+        return self._generation, self._checked
+
+    def memo(
+        self,
+        name: str,
+        omni: App,
+        read: Callable[[App], Value],
+        checked: Callable[[App, Value], Value] | None = None,
+    ) -> Value:
         """``read(omni)``, or what it gave last time if nothing has changed in this minute.
 
         Several panes show the same overview: one of them pays for it, and others that ask
         meanwhile wait for it.
+
+        Args:
+            checked: makes a new value of the last one, where since then providers were checked
+                and nothing else was written; without it that is no change.
         """
         with self._lock:
             turn = self._turns.setdefault(name, threading.Lock())
         with turn:
-            stamp = (self._generation, self.now_ms() // 60_000)
+            stamp, checks = (self._generation, self.now_ms() // 60_000), self._checked
             found = self._memo.get(name)
-            if found is not None and found[0] == stamp:
-                kept: Value = found[1]  # one name, one type of value
-                return kept
-            value = read(omni)
-            self._memo[name] = (stamp, value)
+            if found is None or found[0] != stamp:
+                value = read(omni)
+            else:
+                value = found[2]  # one name, one type of value
+                if checked is None or found[1] == checks:
+                    return value
+                value = checked(omni, value)
+            self._memo[name] = (stamp, checks, value)
             return value
 
     def touch(self) -> None:
@@ -142,27 +164,39 @@ class Loader:
         # Daemons both: what is half read when the process ends is read again.
         threading.Thread(target=self._follow, name="log watch", daemon=True).start()
 
-    def probe(self, period: Callable[[], float]) -> None:
+    def probe(self, period: Callable[[], float], changed: Callable[[], None]) -> None:
         """Start a thread that asks every provider for its list of models, unbilled, whenever the
         last check of it is ``period()`` seconds old. What it finds is news in the store.
 
         A daemon, so that a provider that does not answer keeps nobody from leaving.
         """
         threading.Thread(
-            target=self._probe, args=(period,), name="health probes", daemon=True
+            target=self._probe, args=(period, changed), name="health probes", daemon=True
         ).start()
 
-    def _probe(self, period: Callable[[], float]) -> None:
+    def _probe(self, period: Callable[[], float], changed: Callable[[], None]) -> None:
         due = 0.0
         while not self._stop.wait(POLL_S):
-            passed = time.monotonic()
-            if passed < due:
-                due = min(due, passed + period())
-                continue
-            with suppress(OmniError), self.session() as omni:
-                # Half a second early is no reason to wait for the next turn.
-                probe_due(omni, older_ms=int(period() * 1000) - 500)
-            due = passed + period()
+            # A session of its own, until it fails: its version tells of others' writes alone.
+            with suppress(OmniError), self.new_session(self._note) as omni:
+                stamp, version = self._stamp, omni.store.data_version()
+                while not self._stop.wait(POLL_S):
+                    if self._news == "told":
+                        self._news = ""
+                        if omni.store.data_version() != version:
+                            self.touch()  # others wrote as well
+                            changed()
+                    passed = time.monotonic()
+                    if passed < due:
+                        due = min(due, passed + period())
+                        continue
+                    due = passed + period()
+                    if stamp != (stamp := self._stamp):
+                        omni.refresh()
+                    self._news, version = "", omni.store.data_version()
+                    # Half a second early is no reason to wait for the next turn.
+                    if probe_due(omni, older_ms=int(period() * 1000) - 500):
+                        self._news = "written"
 
     def _follow(self) -> None:
         """Read what is new in the logs of agents that were imported before."""
@@ -186,8 +220,13 @@ class Loader:
                 version, today = eye.store.data_version(), local_day(self.now_ms(), zone)
                 if version == seen and today == day and quiet < _POLLS_A_REFRESH:
                     continue
+                if version != seen and today == day and self._news == "written":
+                    with self._lock:
+                        self._checked += 1
+                    self._news = "told"
+                else:
+                    self.touch()
                 seen, day, quiet = version, today, 0
-                self.touch()
                 changed()
 
     def close(self) -> None:

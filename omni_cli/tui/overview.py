@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -19,6 +19,7 @@ from omni_cli.services.judge.health_report import ProviderReport
 from omni_cli.services.money.costs import BudgetLine
 from omni_cli.services.money.savings import saved_of
 from omni_cli.services.money.usage import UsageQuery
+from omni_cli.tui.data import Loader
 
 #: A health status, or "off" for a provider that is disabled.
 State = HealthStatus | Literal["off"]
@@ -155,6 +156,44 @@ def read_overview(omni: App) -> Overview:
     )
 
 
+def overview_of(loader: Loader, omni: App) -> Overview:
+    """The one that all screens share. Raises OmniError."""
+    return loader.memo("overview", omni, read_overview, _judged_again)
+
+
+def _judged_again(omni: App, view: Overview) -> Overview:
+    """The same after providers were checked: of all that is read only health can be another."""
+    providers = {provider.slug: provider for provider in omni.providers.all()}
+    health = omni.reporter.report()
+    reports = {report.provider.slug: report for report in health.providers}
+    judged = _judged(reports)
+    models = []
+    for card in view.models:
+        found, seen_at = judged.get(card.model.id, (None, None))
+        state, why = _model_state(card.model, found)
+        if state != card.state:
+            return read_overview(omni)  # it has another rank
+        provider = providers.get(card.model.provider)
+        models.append(replace(card, provider=provider, why=why, seen_at=seen_at))
+    return replace(
+        view,
+        now_ms=omni.now_ms(),
+        models=tuple(models),
+        providers=tuple(
+            replace(
+                card,
+                provider=providers[slug],
+                test=omni.providers.last_test(slug),
+                **_health_of(reports.get(slug)),
+            )
+            for card in view.providers
+            if (slug := card.provider.slug) in providers
+        ),
+        overall=health.overall,
+        healthy=health.healthy,
+    )
+
+
 def totals(rows: Iterable[Tally]) -> Totals:
     """Add up tallies."""
     found = list(rows)
@@ -193,11 +232,7 @@ def _model_cards(
         for item in role.models:
             roles.setdefault(item.model, []).append((item.priority, role.name))
     omni.browser.prices.load(model.id for model in models)
-    judged = {
-        health.target: (health, report.seen_at(health))
-        for report in reports.values()
-        for health in report.models
-    }
+    judged = _judged(reports)
     used: dict[str, list[tuple[str, Sums]]] = {}
     for (name, source), sums in omni.reports.totals(today, today, ("model", "source")).items():
         used.setdefault(name, []).append((source, sums))
@@ -229,6 +264,15 @@ def _model_cards(
         )
         calls[model.id] = seen.attempts
     return _ranked(cards, calls)
+
+
+def _judged(reports: Mapping[str, ProviderReport]) -> dict[str, tuple[Health, int | None]]:
+    """By model: its health, and when the newest evidence of it came."""
+    return {
+        health.target: (health, report.seen_at(health))
+        for report in reports.values()
+        for health in report.models
+    }
 
 
 def _model_state(model: ModelInfo, health: Health | None) -> tuple[ModelState, str]:
@@ -298,9 +342,7 @@ def _provider_card(
     seen = measured(rows)
     return ProviderCard(
         provider=provider,
-        state="off" if report is None else report.health.status,
-        why="disabled" if report is None else _why(report.health),
-        trend="unknown" if report is None else report.health.trend,
+        **_health_of(report),
         latency_ms=seen.latency_ms,
         success=seen.success,
         today=totals(row for row in rows if row.day == today),
@@ -310,8 +352,20 @@ def _provider_card(
         test=omni.providers.last_test(slug),
         hours=_by_hour(mine, omni.now_ms()),
         bad_hours=_by_hour(mine, omni.now_ms(), failed=True),
-        seen_at=None if report is None else report.seen_at(report.health),
     )
+
+
+def _health_of(report: ProviderReport | None) -> dict[str, Any]:
+    """What a provider's card says of its health."""
+    if report is None:
+        return {"state": "off", "why": "disabled", "trend": "unknown", "seen_at": None}
+    found = report.health
+    return {
+        "state": found.status,
+        "why": _why(found),
+        "trend": found.trend,
+        "seen_at": report.seen_at(found),
+    }
 
 
 def _by_hour(rows: Iterable[ModelHour], now_ms: int, *, failed: bool = False) -> tuple[int, ...]:

@@ -10,10 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import ne
-from typing import cast
 
 from rich.cells import get_character_cell_size
-from textual.driver import Driver
 
 #: Attributes, foreground, background, as SGR codes; "" is the terminal's own colour. A foreground
 #: of None may be any: of a space it is not seen.
@@ -315,15 +313,3 @@ def _change(pen: Ink, ink: Ink) -> tuple[str, Ink]:
     found = [whole] if "0" in ends else [[*ends, *begins, *colours], whole]
     codes = min((";".join(one) for one in found), key=len)
     return f"\x1b[{'' if codes == '0' else codes}m", (attributes, front, back)
-
-
-def sparing(kind: type[Driver], sent: Sent) -> type[Driver]:
-    """A driver that writes to one terminal what ``sent`` leaves of it."""
-    plain = kind.write
-
-    def write(self: Driver, data: str) -> None:
-        out = sent.spare(data)
-        if out:
-            plain(self, out)
-
-    return cast(type[Driver], type(kind.__name__, (kind,), {"write": write}))

@@ -33,7 +33,7 @@ from omni_cli.tui.chains import (
     save_chain,
 )
 from omni_cli.tui.colours import hue
-from omni_cli.tui.overview import read_overview
+from omni_cli.tui.overview import overview_of
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
 from omni_cli.tui.widgets.links import LinkList, LinkRow
@@ -243,7 +243,7 @@ class FailoverPane(Pane[Chains]):
         return f"Failover: {names} not saved (4, then s)" if names else ""
 
     def load(self, omni: App, _wanted: Any) -> Chains:
-        return read_chains(omni, self.loader.memo("overview", omni, read_overview))
+        return read_chains(omni, overview_of(self.loader, omni))
 
     def show(self, value: Chains) -> None:
         self._read_value = value

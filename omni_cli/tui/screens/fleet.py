@@ -14,7 +14,7 @@ from omni_cli.domain.search import Search
 from omni_cli.tui import fleet_view
 from omni_cli.tui.actions import check_connection, offer_status
 from omni_cli.tui.fleet_view import ORDERS, Aside
-from omni_cli.tui.overview import Overview, read_overview
+from omni_cli.tui.overview import Overview, overview_of
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.costs import each_day
 from omni_cli.tui.screens.sessions import LiveSessions
@@ -139,7 +139,7 @@ class FleetPane(Pane[tuple[Overview, Aside]]):
         return self.app.size.width >= _WIDE
 
     def load(self, omni: App, wanted: bool) -> tuple[Overview, Aside]:
-        view = self.loader.memo("overview", omni, read_overview)
+        view = overview_of(self.loader, omni)
         if not wanted or not view.models:
             return view, Aside()
         days = self.loader.memo("costs", omni, lambda o: o.costs.overview()).trend

@@ -34,7 +34,7 @@ from omni_cli.tui.actions import (
 )
 from omni_cli.tui.data import Loader
 from omni_cli.tui.model_view import ModelView, read_model
-from omni_cli.tui.overview import read_overview
+from omni_cli.tui.overview import overview_of
 from omni_cli.tui.widgets.chart import Chart
 from omni_cli.tui.widgets.form import ConfirmScreen, Field, FormScreen, Values
 from omni_cli.tui.widgets.keys import Keys
@@ -109,7 +109,7 @@ class ModelScreen(WorkerScreen):
     def _read(self) -> None:
         try:
             with self.loader.session() as omni:
-                overview = self.loader.memo("overview", omni, read_overview)
+                overview = overview_of(self.loader, omni)
                 found: ModelView | OmniError = read_model(omni, self._model, overview)
         except OmniError as exc:
             found = exc

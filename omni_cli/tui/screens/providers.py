@@ -27,7 +27,7 @@ from omni_cli.tui.actions import (
 )
 from omni_cli.tui.colours import hue
 from omni_cli.tui.model_view import failures_text
-from omni_cli.tui.overview import SPAN_DAYS, Overview, ProviderCard, read_overview
+from omni_cli.tui.overview import SPAN_DAYS, Overview, ProviderCard, overview_of
 from omni_cli.tui.pane import Pane
 from omni_cli.tui.screens.provider_forms import add_provider, edit_provider
 from omni_cli.tui.screens.start import StartPanel, propose_models
@@ -214,7 +214,7 @@ class ProvidersPane(Pane[Loaded]):
         return super().check_action(action, parameters)
 
     def on_mount(self) -> None:
-        self.set_interval(_AGES_S, self._grow_older)
+        self._ages = self.set_interval(_AGES_S, self._grow_older)
 
     def _grow_older(self) -> None:
         if self.omni.is_pane_active(self):
@@ -224,7 +224,7 @@ class ProvidersPane(Pane[Loaded]):
         return self.chosen
 
     def load(self, omni: App, wanted: str | None) -> Loaded:
-        overview = self.loader.memo("overview", omni, read_overview)
+        overview = overview_of(self.loader, omni)
         ranked = sorted(overview.providers, key=lambda c: _SEVERITY.index(c.state))
         overview = replace(overview, providers=tuple(ranked))
         slugs = [card.provider.slug for card in ranked]
@@ -237,6 +237,7 @@ class ProvidersPane(Pane[Loaded]):
     def show(self, value: Loaded) -> None:
         overview, failures, masked = value
         self._overview = overview
+        self._ages.reset()  # they are drawn now
         if self.has_class("-empty") == bool(overview.providers):
             self.set_class(not overview.providers, "-empty")
             self.refresh_bindings()

@@ -16,7 +16,7 @@ from omni_cli.domain.errors import OmniError
 from omni_cli.domain.words import counted
 from omni_cli.tui import text
 from omni_cli.tui.data import Loader
-from omni_cli.tui.overview import Overview, ProviderCard, read_overview
+from omni_cli.tui.overview import Overview, ProviderCard, overview_of
 from omni_cli.tui.registry import Tab
 from omni_cli.tui.workers import tell
 
@@ -61,6 +61,7 @@ class StatusLine(Widget):
         self._overview: Overview | None = None
         self._reading = False
         self._slow = ""
+        self._drawn: Content | None = None
         #: By provider: the state that its user knows of, and when it was told of one.
         self._told: dict[str, tuple[str | None, float]] = {}
 
@@ -86,7 +87,7 @@ class StatusLine(Widget):
         found: Overview | None = None
         try:
             with self._loader.session() as omni:
-                found = self._loader.memo("overview", omni, read_overview)
+                found = overview_of(self._loader, omni)
         except OmniError:
             pass  # the pane below says what is wrong, and what to do
         except Exception:
@@ -99,7 +100,8 @@ class StatusLine(Widget):
         if overview is not None:
             self._tell_changes(overview)
         self._overview = overview
-        self.refresh()
+        if self._drawn is None or not self._words().is_same(self._drawn):
+            self.refresh()
 
     def _tell_changes(self, now: Overview) -> None:
         """What a person did to a provider, such as switching it off, is no news to them. One that
@@ -121,6 +123,10 @@ class StatusLine(Widget):
             self.post_message(self.HealthChanged(*(tuple(cards) for cards in told.values())))
 
     def render(self) -> Content:
+        self._drawn = self._words()
+        return self._drawn
+
+    def _words(self) -> Content:
         view = self._overview
         left = Content.assemble(("omni", "bold $primary"), "  ")
         if view is None:
