@@ -4,7 +4,6 @@ import os
 import select
 import time
 from codecs import getincrementaldecoder
-from contextlib import suppress
 from typing import Any, cast
 
 from textual._xterm_parser import XTermParser
@@ -23,6 +22,7 @@ class WaitingDriver(LinuxDriver):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # For as long as the process lives: one that is suspended is closed, and goes on.
         self._bell, self._ring = os.pipe()
 
     def run_input_thread(self) -> None:
@@ -47,12 +47,6 @@ class WaitingDriver(LinuxDriver):
         if self._key_thread is not None and self._key_thread.is_alive():
             os.write(self._ring, b".")
         super().disable_input()
-
-    def close(self) -> None:
-        super().close()
-        for end in (self._bell, self._ring):
-            with suppress(OSError):
-                os.close(end)
 
 
 def sparing(kind: type[Driver], sent: Sent) -> type[Driver]:

@@ -213,15 +213,18 @@ async def test_keys_are_waited_for_and_the_end_is_told(
     monkeypatch.setattr(driver, "_TICKING_S", 0.0)
     monkeypatch.setattr(made, "write", lambda data: None)
     monkeypatch.setattr(made, "process_message", lambda event: typed.append(event.key))
-    made._key_thread = thread = threading.Thread(target=made._run_input_thread, daemon=True)
-    thread.start()
-    assert asked.wait(5)
-    os.write(ours, b"j")
-    await until(lambda: bool(typed))
-    assert typed == ["j"]
-    assert waits[:2] == [None, None]
-    made.disable_input()
-    assert not thread.is_alive()
-    made.close()
+    for key in ("j", "k"):  # the second after it was suspended
+        asked.clear()
+        waits.clear()
+        made._key_thread = thread = threading.Thread(target=made._run_input_thread, daemon=True)
+        thread.start()
+        assert await asyncio.to_thread(asked.wait, 5)
+        os.write(ours, key.encode())
+        await until(lambda key=key: typed[-1:] == [key])
+        await until(lambda: len(waits) > 1)
+        assert waits[-2:] == [None, None]
+        made.disable_input()
+        assert not thread.is_alive()
+        made.close()
     os.close(ours)
     os.close(terminal)
