@@ -206,13 +206,8 @@ def better(one: ImportedCall, other: ImportedCall) -> ImportedCall:
     return one if left < right else other
 
 
-def collapse(calls: Iterable[ImportedCall]) -> list[ImportedCall]:
-    """One call per real call, ordered by time; input order and repetition change nothing.
-
-    Lines with the same ``(source, external_id)`` or ``content`` are copies. A ``replay`` goes when
-    another call of its source has the same ``message_id``; of several replays alone, one stays.
-    Memory: one value per real call, whatever the number of lines.
-    """
+def by_id(calls: Iterable[ImportedCall]) -> dict[tuple[str, str], ImportedCall]:
+    """One of the calls with each ``(source, external_id)``, in any order of parts and of wholes."""
     kept: dict[tuple[str, str], ImportedCall] = {}
     last: ImportedCall | None = None
     keep = kept.setdefault
@@ -225,6 +220,17 @@ def collapse(calls: Iterable[ImportedCall]) -> list[ImportedCall]:
         known = keep(key, call)
         if known is not call:
             kept[key] = better(known, call)
+    return kept
+
+
+def collapse(calls: Iterable[ImportedCall]) -> list[ImportedCall]:
+    """One call per real call, ordered by time; input order and repetition change nothing.
+
+    Lines with the same ``(source, external_id)`` or ``content`` are copies. A ``replay`` goes when
+    another call of its source has the same ``message_id``; of several replays alone, one stays.
+    Memory: one value per real call, whatever the number of lines.
+    """
+    kept = by_id(calls)
     by_content: dict[tuple[str, str], ImportedCall] = {}
     for call in [call for call in kept.values() if call.content is not None]:
         twin = by_content.setdefault((call.source, call.content or ""), call)

@@ -1,66 +1,126 @@
 """Another process that reads a part of many logs meanwhile, and says what is in them.
 
-Its answer is a pickle: of calls of which many say the same names it is a tenth of their JSON. Both
-ends are this program, and nobody else can write between them.
+It is forked, so that nothing is started or loaded twice. Its answers are pickles of columns, a
+tenth of what the calls themselves take: both ends are this program, and nobody else can write
+between them. One that ends early loses nothing: this process then reads what it should have.
 """
 
 import contextlib
 import gc
+import os
 import pickle
 import signal
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any
 
-from omni_cli.domain.errors import StoreError
-from omni_cli.domain.imports import ImportedCall, ImportProblem
-from omni_cli.importers import Wanted, importers
+from msgspec import Struct
+from msgspec.structs import astuple
 
-_WORK = "from omni_cli.importers.helper import work; work()"
+from omni_cli.domain.chat import Usage
+from omni_cli.domain.imports import ImportedCall, by_id
+from omni_cli.importers import Importer, Tally, Wanted
+
+#: Files that one importer reads.
+Task = tuple[Importer, Sequence[Wanted]]
+#: Values by field; those that are all the same once.
+_Columns = list[tuple[Any, ...]]
+_USAGE = ImportedCall.__struct_fields__.index("usage")
 
 
 class Helper:
-    """Reads ``wanted`` of one source from now on."""
+    """Reads ``tasks`` in their order from now on, and is asked for their answers in the same.
 
-    def __init__(self, source: str, wanted: Sequence[Wanted]) -> None:
-        self._wanted = wanted
-        self._process = subprocess.Popen(  # noqa: S603 - this program, by its own interpreter
-            [sys.executable, "-P", "-c", _WORK],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        if self._process.stdin is not None:
-            with self._process.stdin as asked:
-                pickle.dump((source, wanted), asked)
+    Raises OSError: the system has no room for another process.
+    """
 
-    def answer(self, skips: Counter[str]) -> Iterator[ImportedCall | ImportProblem]:
-        """What it found, once it has read all; brings its files' marks on.
+    def __init__(self, tasks: Sequence[Task], others: Sequence["Helper"]) -> None:
+        self._tasks = list(tasks)
+        answers, said = os.pipe()
+        self._answers = os.fdopen(answers, "rb")
+        try:
+            self._process = os.fork()
+        except OSError:
+            self._answers.close()
+            os.close(said)
+            raise
+        if not self._process:
+            # The parent's files are open here, too: nothing of them is flushed, closed or changed.
+            try:
+                for other in (self, *others):
+                    other._answers.close()
+                _work(tasks, said)
+            finally:
+                os._exit(0)
+        os.close(said)
 
-        Raises StoreError: it ended before.
-        """
-        with self._process as ended:
-            said = b"" if ended.stdout is None else ended.stdout.read()
-        if ended.returncode:
-            raise StoreError("a process that read logs has ended", hint="import again")
-        found, passed, marks = pickle.loads(said)  # noqa: S301 - written by ``work``
-        skips.update(passed)
-        for (_, mark), read in zip(self._wanted, marks, strict=True):
+    def answer(self, tally: Tally) -> Iterator[ImportedCall]:
+        """The next task's calls, once they are read; brings its files' marks on."""
+        importer, wanted = self._tasks.pop(0)
+        answer = None
+        # Where it has ended early there is nothing, or a part.
+        with contextlib.suppress(EOFError, pickle.UnpicklingError):
+            answer = pickle.load(self._answers)  # noqa: S301 - written by ``_work``
+        if not self._tasks:
+            self._answers.close()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._process, 0)
+        if answer is None:
+            yield from tally.calls(importer, wanted)
+            return
+        blocks, read, marks = answer
+        for (_, mark), brought in zip(wanted, marks, strict=True):
             if mark is not None:
-                for name in mark.__struct_fields__:
-                    setattr(mark, name, getattr(read, name))
-        yield from found
+                for name, value in zip(mark.__struct_fields__, brought, strict=True):
+                    setattr(mark, name, value)
+        tally.problems += read.problems
+        tally.skips.update(read.skips)
+        tally.rows += read.rows
+        yield from _calls(blocks)
 
 
-def work() -> None:
+def _work(tasks: Sequence[Task], said: int) -> None:
     """The other end: it ends silently where the first does."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.disable()
-    source, wanted = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by ``Helper``
-    skips: Counter[str] = Counter()
-    found = [
-        item for file, mark in wanted for item in importers[source].read_file(file, skips, mark)
-    ]
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.buffer.write(pickle.dumps((found, skips, [mark for _, mark in wanted]), 5))
-        sys.stdout.buffer.flush()
+    with contextlib.suppress(BrokenPipeError), os.fdopen(said, "wb") as answers:
+        for importer, wanted in tasks:
+            tally = Tally()
+            calls = by_id(tally.calls(importer, wanted)).values()
+            marks = [None if mark is None else astuple(mark) for _, mark in wanted]
+            pickle.dump((_blocks(calls), tally, marks), answers, 5)
+            answers.flush()
+
+
+def _blocks(calls: Iterable[ImportedCall]) -> list[tuple[_Columns, _Columns]]:
+    """Columns of the calls that state a usage, and of those that do not."""
+    stated: list[ImportedCall] = []
+    silent: list[ImportedCall] = []
+    for call in calls:
+        (silent if call.usage is None else stated).append(call)
+    usages = [call.usage for call in stated if call.usage is not None]
+    return [(_columns(stated, but=_USAGE), _columns(usages)), (_columns(silent), [])]
+
+
+def _columns(rows: Sequence[Struct], *, but: int | None = None) -> _Columns:
+    """``but``: the place of a field that goes another way."""
+    found: _Columns = []
+    for place, column in enumerate(zip(*map(astuple, rows), strict=True)):
+        is_one = place == but or column.count(column[0]) == len(column)
+        found.append(column[:1] if is_one else column)
+    return found
+
+
+def _calls(blocks: Iterable[tuple[_Columns, _Columns]]) -> Iterator[ImportedCall]:
+    for columns, usages in blocks:
+        if columns:
+            size = max(map(len, columns))
+            fields = _whole(columns, size)
+            if usages:
+                fields[_USAGE] = map(Usage, *_whole(usages, size))
+            yield from map(ImportedCall, *fields)
+
+
+def _whole(columns: _Columns, size: int) -> list[Iterable[Any]]:
+    return [repeat(column[0], size) if len(column) == 1 else column for column in columns]

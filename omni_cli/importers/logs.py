@@ -1,6 +1,6 @@
 """Logs of every tool on this machine: found, read as far as they are new, and followed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,16 @@ from msgspec import Struct
 
 from omni_cli.domain.document import document
 from omni_cli.domain.periods import iso
-from omni_cli.importers import ImportBatch, Importer, Marks, Progress, importers, load
+from omni_cli.importers import (
+    ImportBatch,
+    Importer,
+    Marks,
+    Progress,
+    Work,
+    importers,
+    load,
+    share,
+)
 from omni_cli.ports import Clock
 from omni_cli.repositories import LogFiles
 
@@ -152,14 +161,25 @@ class Logs:
                 found.append(Found(importer, tuple(places), read_at.get(importer.name)))
         return found
 
-    def read(
-        self, found: Found, *, trust_recorded: bool = False, progress: Progress | None = None
-    ) -> Reading:
+    def read(self, found: Found) -> Reading:
         """What is new since the last reading that was kept."""
-        marks = self._marks(found.source, self._log_files.states(found.source))
-        batch = load(found.source, found.places, progress=progress, marks=marks)
-        plan = self._importing().plan(found.source, batch.calls, trust_recorded=trust_recorded)
-        return Reading(found, batch, plan, marks)
+        return next(self.read_all([found]))
+
+    def read_all(
+        self,
+        found: Sequence[Found],
+        *,
+        trust_recorded: bool = False,
+        progress: Progress | None = None,
+    ) -> Iterator[Reading]:
+        """What is new in each since the last reading that was kept."""
+        marks = [self._marks(f.source, self._log_files.states(f.source)) for f in found]
+        works = [Work(f.importer, f.places, marks=m) for f, m in zip(found, marks, strict=True)]
+        share(works)
+        for item, mark, work in zip(found, marks, works, strict=True):
+            batch = work.load(progress)
+            plan = self._importing().plan(item.source, batch.calls, trust_recorded=trust_recorded)
+            yield Reading(item, batch, plan, mark)
 
     def _marks(self, source: str, known: Mapping[str, tuple[int, int]]) -> Marks:
         return Marks(known, lambda paths: self._log_files.of(source, paths))
@@ -182,9 +202,8 @@ class Logs:
         self._looked_at = int(self._clock() * 1000)
         if not self._log_files.read_at():
             return new
-        for found in self._usual():
-            reading = self.read(found) if found.read_at is not None else None
-            if reading is not None and reading.marks.read:
+        for reading in self.read_all([f for f in self._usual() if f.read_at is not None]):
+            if reading.marks.read:
                 new += sum(self.keep(reading))
         return new
 

@@ -85,7 +85,7 @@ def test_whatever_is_silenced_has_a_reason_beside_it() -> None:
 #: serve another room, or would make a module of more than 500 lines.
 APART = {
     "cli/examples.py": "loaded for a command's help alone",
-    "importers/helper.py": "a process of its own",
+    "importers/helper.py": "loaded where another process reads, too",
     "keys/clouds.py": "loaded where a provider is a cloud's",
     "keys/ring.py": "loaded where a key is in the keyring",
     "keys/vault.py": "loaded where a key is in the encrypted file",

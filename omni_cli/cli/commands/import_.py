@@ -149,8 +149,8 @@ def _bring_in(omni_app: App, found: list[Found], how: _How) -> None:
     # A ring, which goes with the process: to free each of its calls takes a twentieth of all.
     ring: list[object] = [readings]
     ring.append(ring)
-    for item in found:
-        readings.append(omni_app.logs.read(item, trust_recorded=how.recorded, progress=_reading))
+    for reading in omni_app.logs.read_all(found, trust_recorded=how.recorded, progress=_reading):
+        readings.append(reading)
         progress()
     if not how.as_json:
         _show_found(readings, omni_app.zone)
