@@ -146,10 +146,9 @@ CRASH = """
 import sys
 sys.argv = ["omni", *sys.argv[1:]]
 from omni_cli.providers import http
-def broken(client, call, *_):
-    headers = dict(call.headers)
+def broken(method, path, host, headers, **_):
     raise RuntimeError(f"cannot send {headers}")
-http._build = broken
+http.encode_head = broken
 from omni_cli.cli.app import main
 main()
 """
