@@ -19,7 +19,8 @@ WINDOW_MS = 15 * 60_000
 #: So many spells of trouble within the window, each followed by a recovery, are flapping, as long
 #: as fewer calls than this share of the window succeeded.
 FLAPPING = 2
-WARNING_RATE = 0.95
+#: A share of calls that went well is a warning below this, and bad below that.
+WARNING_RATE, BAD_RATE = 0.95, 0.9
 _LEAST_TOKENS = 10
 
 #: Error codes that speak of the provider; all others blame the request or ourselves.

@@ -22,6 +22,9 @@ HealthStatus = Literal["healthy", "warning", "error", "maintenance", "unknown"]
 Overall = Literal["healthy", "degraded", "critical", "unknown"]
 Trend = Literal["improving", "stable", "declining", "unknown"]
 
+#: In the order in which every face lists providers: what needs a person first.
+SEVERITY: tuple[HealthStatus, ...] = ("error", "warning", "unknown", "healthy", "maintenance")
+
 #: The reason of a provider that cannot be asked for want of a key.
 NO_KEY = "no key"
 #: Failures in a row, newest last, that make a model an error.

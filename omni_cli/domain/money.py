@@ -94,6 +94,13 @@ def format_usd(nusd: int | None) -> str:
     return f"{'-' if nusd < 0 else ''}${whole:,}.{fraction}"
 
 
+def format_sum(known_nusd: int, unknown: int) -> str:
+    """A sum of which so many parts are of unknown cost: "unknown", "$1.20 + unknown"."""
+    if not unknown:
+        return format_usd(known_nusd)
+    return f"{format_usd(known_nusd)} + unknown" if known_nusd else "unknown"
+
+
 def shown_usd(amount: str | None) -> str:
     """``format_usd`` of an amount as JSON has it."""
     return format_usd(None if amount is None else usd_to_nusd(amount))

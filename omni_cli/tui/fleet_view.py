@@ -228,7 +228,7 @@ def calls_text(aside: Aside, view: Overview, width: int) -> Content:
 def alerts_text(view: Overview, width: int) -> Content:
     """What needs a person, how much of each budget is used, and urgent advice."""
     lines = []
-    for card in sorted(view.providers, key=lambda one: one.state):  # errors before warnings
+    for card in view.providers:
         if card.state in ("error", "warning"):
             sign, style = text.SIGNS[card.state]
             said = text.clip(f"{card.provider.name}: {card.why}", width - 2)

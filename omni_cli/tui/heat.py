@@ -11,6 +11,8 @@ from math import log10
 
 from textual.content import Content
 
+from omni_cli.domain.evidence import BAD_RATE, WARNING_RATE
+
 #: From what is good to what is bad.
 STEPS = (
     "$foreground-muted",
@@ -25,7 +27,7 @@ GRADES = (STEPS[4], STEPS[3], STEPS[1], STEPS[1], GOOD)
 #: From little to much, which is no fault.
 AMOUNTS = (*STEPS[:4], "$ink-hot on $tint-hot")
 _LATENCY_MS = (1_000, 4_000, 12_000, 30_000)
-_SUCCESS = (0.9, 0.95, 0.98, 0.995)
+_SUCCESS = (BAD_RATE, WARNING_RATE, 0.98, 0.995)
 _QUALITY = (0.6, 0.75, 0.85, 0.95)
 #: US dollars per 1M tokens that a model writes; those that it reads cost a quarter as a rule.
 _RATE, _READ = (0.5, 4, 16, 40), 4

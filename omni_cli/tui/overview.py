@@ -142,9 +142,12 @@ def read_overview(omni: App) -> Overview:
         models=_model_cards(
             omni, _fleet_models(omni, known), providers, reports, days, hours, today
         ),
-        providers=tuple(
-            _provider_card(omni, provider, reports.get(slug), known, days, hours, today)
-            for slug, provider in providers.items()
+        providers=_as_judged(
+            (
+                _provider_card(omni, provider, reports.get(slug), known, days, hours, today)
+                for slug, provider in providers.items()
+            ),
+            reports,
         ),
         overall=health.overall,
         healthy=health.healthy,
@@ -179,15 +182,18 @@ def _judged_again(omni: App, view: Overview) -> Overview:
         view,
         now_ms=omni.now_ms(),
         models=tuple(models),
-        providers=tuple(
-            replace(
-                card,
-                provider=providers[slug],
-                test=omni.providers.last_test(slug),
-                **_health_of(reports.get(slug)),
-            )
-            for card in view.providers
-            if (slug := card.provider.slug) in providers
+        providers=_as_judged(
+            (
+                replace(
+                    card,
+                    provider=providers[slug],
+                    test=omni.providers.last_test(slug),
+                    **_health_of(reports.get(slug)),
+                )
+                for card in view.providers
+                if (slug := card.provider.slug) in providers
+            ),
+            reports,
         ),
         overall=health.overall,
         healthy=health.healthy,
@@ -264,6 +270,14 @@ def _model_cards(
         )
         calls[model.id] = seen.attempts
     return _ranked(cards, calls)
+
+
+def _as_judged(
+    cards: Iterable[ProviderCard], reports: Mapping[str, ProviderReport]
+) -> tuple[ProviderCard, ...]:
+    """In the order of the report of health, those that are off last."""
+    places = {slug: place for place, slug in enumerate(reports)}
+    return tuple(sorted(cards, key=lambda c: places.get(c.provider.slug, len(places))))
 
 
 def _judged(reports: Mapping[str, ProviderReport]) -> dict[str, tuple[Health, int | None]]:

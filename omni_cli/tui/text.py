@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
-from omni_cli.domain.money import format_usd
+from omni_cli.domain.evidence import BAD_RATE, WARNING_RATE
+from omni_cli.domain.money import format_sum, format_usd
 from omni_cli.tui.overview import Totals
 
 #: Sign and colour variable of a state; the state's word always stands beside it.
@@ -72,9 +73,7 @@ def count(value: int) -> str:
 
 def cost(sums: Totals) -> str:
     """What it cost; "unknown" or "$1.20 + unknown" where some price is unknown."""
-    if not sums.unknown_attempts:
-        return format_usd(sums.cost_nusd)
-    return f"{format_usd(sums.cost_nusd)} + unknown" if sums.cost_nusd else "unknown"
+    return format_sum(sums.cost_nusd, sums.unknown_attempts)
 
 
 def amount(sums: Totals) -> str:
@@ -101,10 +100,10 @@ def day_line(hours: Sequence[int], bad: Sequence[int], width: int) -> Content:
 
 
 def rated(success: float | None) -> tuple[str, str]:
-    """Sign and colour of a success rate: from 95 % on well, from 90 % on a warning."""
+    """Sign and colour of a success rate."""
     if success is None:
         return "○", "$foreground-muted"
-    return SIGNS["ok" if success >= 0.95 else "warning" if success >= 0.9 else "error"]
+    return SIGNS["ok" if success >= WARNING_RATE else "warning" if success >= BAD_RATE else "error"]
 
 
 def clip(words: str, width: int) -> str:

@@ -32,6 +32,8 @@ MODELS = {
 }
 #: Levels of an alert by status; an unknown provider raises none.
 _LEVELS = {"healthy": "ok", "maintenance": "ok", "warning": "warning", "error": "error"}
+#: What needs a person comes first.
+_PLACES = ("error", "warning", "unknown", "healthy", "maintenance").index
 
 
 class Faces:
@@ -80,6 +82,8 @@ class Faces:
             c.provider.slug: (c.state, _still(c.why)) for c in view.providers if c.state != "off"
         }
         assert shown == {s: (w, "" if w == "healthy" else why) for s, (w, why) in want.items()}
+        assert list(shown) == list(want)
+        assert [s for s, _ in want.values()] == sorted((s for s, _ in want.values()), key=_PLACES)
         cards = {card.model.id: card for card in view.models}
         for model in MODELS.values():
             state = models.get(model, "off")

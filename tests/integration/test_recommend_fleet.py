@@ -64,7 +64,7 @@ def test_every_face_ranks_recommendations_alike(app: App, clock: Clock) -> None:
         app.fleet.assign_role("coder", model, 1)
     coding(app, days=(364, 365))
     spend(app, GPT, role="coder", task="chat", day=365, calls=40, tokens=(10, 10), failed=20)
-    spend(app, GPT, role="notes", task="chat", day=365, calls=90, tokens=(9_000, 900))
+    spend(app, GPT, role="notes", task="chat", day=365, calls=90, tokens=(9_000, 900), failed=50)
     told = app.telling.every()
     titles = [one.advice.finding.title for one in told]
     assert sum(one.advice.finding.urgent for one in told) > 1, titles

@@ -9,6 +9,7 @@ from msgspec import Struct
 from omni_cli.domain.analytics import Totals, day_key, key_date, sum_totals
 from omni_cli.domain.drift import Drift
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
+from omni_cli.domain.evidence import BAD_RATE
 from omni_cli.domain.hosts import is_here
 from omni_cli.domain.ledger import EVALUATION
 from omni_cli.domain.models import BADGES, ModelInfo, Provider
@@ -508,7 +509,7 @@ class AdviceService(Struct, kw_only=True, eq=False):
         others = sorted(lasting, key=lambda n: -by_model.get(n, _NO_TOTALS).calls)
         for name in [*names, *others]:
             success = by_model.get(name, _NO_TOTALS).attempt_success
-            well = success is None or success >= 0.9
+            well = success is None or success >= BAD_RATE
             if name != model_id and name in lasting and well:
                 return name
         return ""

@@ -20,6 +20,7 @@ from omni_cli.domain.evidence import (
     window_of_all,
 )
 from omni_cli.domain.health import (
+    SEVERITY,
     Health,
     Overall,
     SlotUse,
@@ -220,10 +221,11 @@ class HealthReporter(Struct, kw_only=True, eq=False):
         by_provider: dict[str, list[ModelInfo]] = {}
         for model in self._judged([provider.slug for provider in enabled], look):
             by_provider.setdefault(model.provider, []).append(model)
-        reports = tuple(
+        judged = (
             self._provider(provider, by_provider.get(provider.slug, []), look)
             for provider in enabled
         )
+        reports = tuple(sorted(judged, key=lambda report: SEVERITY.index(report.health.status)))
         checked = [r.check.at_ms for r in reports if r.check is not None]
         found = FleetHealth(
             at_ms=now_ms,

@@ -13,7 +13,6 @@ from textual.widgets import Static
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import OmniError
-from omni_cli.domain.record import replace
 from omni_cli.domain.words import counted, percent
 from omni_cli.records import Failure
 from omni_cli.services.fleet.connection_test import TestResult
@@ -39,9 +38,6 @@ from omni_cli.tui.widgets.words import Words
 
 #: Ages are drawn anew so often, seconds.
 _AGES_S = 10.0
-#: The worst first.
-_SEVERITY = ("error", "warning", "unknown", "healthy", "maintenance", "off")
-
 
 #: A tile has words for all of it from so many cells on.
 _ROOMY = 44
@@ -225,9 +221,7 @@ class ProvidersPane(Pane[Loaded]):
 
     def load(self, omni: App, wanted: str | None) -> Loaded:
         overview = overview_of(self.loader, omni)
-        ranked = sorted(overview.providers, key=lambda c: _SEVERITY.index(c.state))
-        overview = replace(overview, providers=tuple(ranked))
-        slugs = [card.provider.slug for card in ranked]
+        slugs = [card.provider.slug for card in overview.providers]
         slug = wanted if wanted in slugs else next(iter(slugs), None)
         failures = () if slug is None else omni.glance.errors(provider=slug, limit=4)
         if slug is not None and slug not in self._masks:

@@ -176,7 +176,9 @@ def budget_alarm(view: Overview) -> Content:
 
 def health_bar(view: Overview) -> Content:
     """``[●●▲○] 2/4 healthy``: one sign a provider in use, then how many are healthy."""
-    states = [card.state for card in view.providers if card.state != "off"]
+    # Each stays at its place, whatever becomes of the others.
+    cards = sorted(view.providers, key=lambda card: card.provider.slug)
+    states = [card.state for card in cards if card.state != "off"]
     signs = [text.SIGNS[state] for state in states]
     bar: list[str | tuple[str, str]] = [
         ("[", "$foreground-muted"),

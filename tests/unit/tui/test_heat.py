@@ -2,7 +2,8 @@
 
 from decimal import Decimal
 
-from omni_cli.tui import heat
+from omni_cli.domain.evidence import BAD_RATE, WARNING_RATE
+from omni_cli.tui import heat, text
 
 
 def test_steps_follow_the_figure_and_the_unknown_has_none() -> None:
@@ -14,6 +15,14 @@ def test_steps_follow_the_figure_and_the_unknown_has_none() -> None:
     assert heat.rate(Decimal(15), "input") == heat.AMOUNTS[-1]
     unknown = heat.latency(None), heat.success(None), heat.rate(None, "input")
     assert {*unknown, heat.cost(None, [1]), heat.confidence(None)} == {""}
+
+
+def test_a_success_rate_is_judged_alike_by_its_sign_and_its_tint() -> None:
+    for share in (0.5, BAD_RATE - 0.001, BAD_RATE, 0.949, WARNING_RATE, 1.0):
+        sign, step = text.rated(share), heat.success(share)
+        assert (sign == text.SIGNS["error"]) is (step == heat.GRADES[0]) is (share < BAD_RATE)
+        warns = BAD_RATE <= share < WARNING_RATE
+        assert (sign == text.SIGNS["warning"]) is (step == heat.GRADES[1]) is warns
 
 
 def test_an_amount_is_judged_among_its_columns() -> None:
