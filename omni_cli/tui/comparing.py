@@ -15,7 +15,7 @@ from omni_cli.bootstrap import App
 from omni_cli.domain.chat import Message
 from omni_cli.domain.errors import NotFound, OmniError, UsageError
 from omni_cli.domain.ids import id_text
-from omni_cli.domain.money import NUSD_PER_USD, figure, format_usd, usd_to_nusd
+from omni_cli.domain.money import NUSD_PER_USD, figure, format_sum, format_usd, usd_to_nusd
 from omni_cli.domain.record import asdict, replace
 from omni_cli.domain.words import counted, percent
 from omni_cli.records import ComparisonRow
@@ -510,9 +510,10 @@ def title_text(report: Report, value: Compared, width: int) -> Content:
     made = "" if at is None else f" · {text.clock(at, value.zone)[:16]}"
     times = "" if plan.settings.iterations == 1 else f" × {plan.settings.iterations}"
     prompts = f"{counted(len(plan.cases), 'prompt')}{times}"
+    spent = format_sum(report.spent_nusd, report.unknown)
     shown = Content.assemble(
         (f" {plan.name or 'Comparison'} ", "bold"),
-        (f"{report.state} · {prompts} · {format_usd(report.spent_nusd)} spent{made}", _MUTED),
+        (f"{report.state} · {prompts} · {spent} spent{made}", _MUTED),
     )
     named = f" · {id_text(report.id)}"
     return shown + Content.styled(named if shown.cell_length + len(named) <= width else "", _MUTED)

@@ -8,7 +8,7 @@ import typer
 from omni_cli.bootstrap import App
 from omni_cli.cli.common import JsonFlag, complete_models, money, omni
 from omni_cli.cli.render import emit_json, note, out, paint
-from omni_cli.domain.money import format_usd, usd_string, usd_to_nusd
+from omni_cli.domain.money import format_sum, format_usd, usd_string, usd_to_nusd
 from omni_cli.domain.words import counted
 from omni_cli.records import StoredAdvice
 from omni_cli.services.judge.advice_document import (
@@ -125,7 +125,7 @@ def _prove(number: int, sample: int, judge: str | None, max_cost: str, *, as_jso
         )
         return
     print_report(report, [])
-    out(paint(f"{told}; this cost {format_usd(spent)}", "bold"))
+    out(paint(f"{told}; this cost {format_sum(spent, report.unknown)}", "bold"))
 
 
 def _done(omni_app: App, advice: StoredAdvice, *, as_json: bool) -> None:

@@ -283,7 +283,7 @@ class CompareService(Struct, kw_only=True, eq=False):
                     finish_reason=row.finish_reason,
                     latency_ms=row.latency_ms,
                     ttft_ms=row.ttft_ms,
-                    cost_nusd=None if row.price_state == "unknown" else row.total_nusd or 0,
+                    cost_nusd=row.known_nusd,
                     earlier_nusd=0,
                     error_code=row.error_code,
                     error_message=row.error_message,
@@ -362,7 +362,7 @@ class CompareService(Struct, kw_only=True, eq=False):
                     turn=turn,
                     request=run.id,
                     scores=judge.read(run.completion.text, names, turn),
-                    cost_nusd=None if row.price_state == "unknown" else row.total_nusd or 0,
+                    cost_nusd=row.known_nusd,
                 ),
             )
 

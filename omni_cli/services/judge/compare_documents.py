@@ -9,7 +9,7 @@ from msgspec import Struct
 from omni_cli.domain.assertions import FIGURES, Assertion
 from omni_cli.domain.compare import NOTHING_SHOWN, Results
 from omni_cli.domain.ids import id_text, id_time_ms
-from omni_cli.domain.money import format_usd, usd, usd_string
+from omni_cli.domain.money import format_sum, format_usd, usd, usd_string
 from omni_cli.domain.periods import iso
 from omni_cli.domain.scoring import verdict
 from omni_cli.domain.statistics import Interval
@@ -156,6 +156,7 @@ def document(report: Report, checked: Sequence[Checked] = ()) -> dict[str, Any]:
         "iterations": report.plan.settings.iterations,
         "missing": report.missing,
         "spent_usd": usd_string(report.spent_nusd),
+        "unknown_calls": report.unknown,
         **results_document(report.results),
         "statistics": intervals_document(report.results),
         "judge": None
@@ -322,7 +323,7 @@ def _counts(report: Report) -> str:
     return (
         f"{counted(len(report.plan.cases), 'prompt')}, "
         f"{counted(settings.iterations, 'iteration')}, "
-        f"{format_usd(report.spent_nusd)} spent"
+        f"{format_sum(report.spent_nusd, report.unknown)} spent"
     )
 
 

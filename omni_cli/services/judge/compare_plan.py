@@ -329,7 +329,7 @@ class Pool:
             async with self._room(task.plan.targets[0].model):
                 cost, error = await self._ask(task)
         finally:
-            self._purse.settle(worst, cost or 0)
+            self._purse.settle(worst, worst if cost is None else cost)
         if isinstance(error, BudgetExceeded):
             self._fatal = self._fatal or error
             return Done(task, cost, error, skipped=True)
@@ -359,7 +359,7 @@ class Pool:
             await self._chat.carry_out(run, _unread)
         except OmniError as exc:
             error = exc
-        return (None if run.row is None else run.row.total_nusd), error
+        return (None if run.row is None else run.row.known_nusd), error
 
 
 async def _unread(_: ChatChunk) -> None:

@@ -117,7 +117,9 @@ class Report(Struct, frozen=True):
     results: Results
     answers: Sequence[Answer]
     judge: JudgeReport | None
+    #: What is known of it; ``unknown`` calls cost more that is not.
     spent_nusd: int
+    unknown: int
     missing: int
 
 
@@ -176,6 +178,8 @@ class CompareReports(Struct, eq=False):
             answers,
             self._judge_report(plan, judgements, answers) if plan.judged else None,
             self.store.spent_nusd(comparison),
+            sum(answer.row.cost_nusd is None for answer in answers)
+            + sum(row.cost_nusd is None for row in judgements),
             self.missing(plan, comparison),
         )
 
@@ -213,12 +217,12 @@ class CompareReports(Struct, eq=False):
             is not None
         }
         pairs = [(scores[r], rating) for r, rating in ratings.items() if r in scores]
-        unknown = any(row.cost_nusd is None for row in rows)
+        costs = [row.cost_nusd for row in rows if row.cost_nusd is not None]
         return JudgeReport(
             plan.settings.judge,
             len(rows),
             sum(not row.scores for row in rows),
-            None if unknown else sum(row.cost_nusd or 0 for row in rows),
+            sum(costs) if len(costs) == len(rows) else None,
             sum(both) / len(both) if both else None,
             sum(bonus) / len(bonus) if bonus else None,
             len(pairs),

@@ -380,7 +380,7 @@ class ShadowService(Struct, kw_only=True, eq=False):
                 form = run.plan.decision.task.form
                 decision = self.ledger.decision(row.id)
                 answer = Answer(
-                    row.id, row.model, decision, row.task, form, run.completion, _cost(run)
+                    row.id, row.model, decision, row.task, form, run.completion, _cost(run.row)
                 )
                 return self.pair(shadow, run.plan.job.request, answer)
         return None
@@ -421,12 +421,12 @@ class ShadowService(Struct, kw_only=True, eq=False):
         if claim.answer is not None and claim.shadowed is not None:
             # Paid for by a process that died before it was scored.
             shadowed, other = claim.shadowed, Completion(text=claim.answer)
-            other_nusd = _row_cost(self.ledger.get(shadowed))
+            other_nusd = _cost(self.ledger.get(shadowed))
         else:
             run, error = self._ask(shadow, request, shadow.challenger)
             if run is None:
                 return None
-            shadowed, other, other_nusd = run.id, run.completion, _row_cost(run.row)
+            shadowed, other, other_nusd = run.id, run.completion, _cost(run.row)
             if error is None and not other.tool_calls:
                 self.shadows.keep(shadow.id, answer.request, shadowed=shadowed, answer=other.text)
         agreed: bool | None = None
@@ -535,7 +535,7 @@ class ShadowService(Struct, kw_only=True, eq=False):
             if run is None or error is not None:
                 return None
             turns.append(judge.read(run.completion.text, tuple(answers), turn))
-            costs.append(_cost(run))
+            costs.append(_cost(run.row))
         scores = judge.combined(turns)
         if not scores:
             return None
@@ -730,12 +730,8 @@ def _text(answer: Completion) -> str:
     return "\n".join(filter(None, (answer.text.strip(), *calls)))
 
 
-def _cost(run: ChatRun) -> int | None:
-    return _row_cost(run.row)
-
-
-def _row_cost(row: RequestRow | None) -> int | None:
-    return None if row is None or row.price_state == "unknown" else row.total_nusd or 0
+def _cost(row: RequestRow | None) -> int | None:
+    return None if row is None else row.known_nusd
 
 
 def _sum(costs: Iterator[int | None]) -> int | None:

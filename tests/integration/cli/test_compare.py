@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 import xml.etree.ElementTree as ET
+from decimal import Decimal
 from pathlib import Path
 
 import jsonschema
@@ -16,8 +17,10 @@ import pytest
 
 from omni_cli.bootstrap import App
 from omni_cli.domain.errors import BudgetExceeded
+from omni_cli.domain.money import format_sum, usd_to_nusd
 from omni_cli.domain.record import replace
 from omni_cli.simulator import Simulator
+from omni_cli.tui.comparing import Compared, title_text
 from tests.integration.cli.conftest import Omni
 from tests.integration.cli.fleet import connect
 from tests.paths import REPO
@@ -115,6 +118,18 @@ def test_an_unknown_price_decides_nothing(omni: Omni, fleet: Path, suite: Path) 
     assert winner in (None, data["summary"]["bestForSpeed"])
     for item in data["recommendations"]:
         assert item["confidence"] <= 1 - 1 / 5
+    # What was spent names the part that nobody knows, in figures and in words.
+    unknown = [row for row in data["answers"] if row["cost_usd"] is None]
+    assert {row["model"] for row in unknown} == {"openai/mystery"}
+    assert data["unknown_calls"] == len(unknown) > 0
+    spent = format_sum(usd_to_nusd(Decimal(data["spent_usd"])), len(unknown))
+    assert f"{spent} spent" in omni("compare", "--show", "last", "--report", "md").out
+    with App({"OMNI_HOME": str(fleet), "USER": "t"}) as app:
+        comparison, plan = app.compare.load("last")
+        report = app.compare_reports.report(comparison, plan)
+        shown = title_text(report, Compared(report, (), (), (), frozenset(), (), "UTC"), 120)
+    assert spent.endswith("+ unknown")
+    assert f"{spent} spent" in shown.plain
 
 
 def test_unscored_answers_come_before_the_verdict(omni: Omni, fleet: Path) -> None:
