@@ -41,7 +41,6 @@ async def _under_way(pilot: Pilot[Any]) -> None:
             ("judge openai/gpt-4-turbo", 0, 0, 4),
         ),
         spent_nusd=12_400_000,
-        unknown=0,
         left_nusd=487_600_000,
     )
     pane._draw()
