@@ -31,6 +31,8 @@ KEPT = 256
 KEPT_S = 20.0
 #: Bytes of a file that are read, and handed to the socket, at once.
 _PIECE = 256 * 1024
+#: Say where a body ends, which is the client's own to say.
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 #: Longest head of a proxy's answer, bytes.
 _MOST_HEAD = 16 * 1024
 
@@ -63,7 +65,8 @@ def locate(url: str) -> tuple[Origin, str, str]:
 def encode_head(
     method: str, path: str, host: str, headers: Mapping[str, str], *, codings: str = "identity"
 ) -> bytes:
-    """Request line and headers without Content-Length and the empty line.
+    """Request line and headers without Content-Length and the empty line. Each name is said once,
+    as the last of ``headers`` has it: an account may have a Host or User-Agent of its own.
 
     Args:
         codings: what the answer may be packed as: what comes in small pieces is not worth it.
@@ -71,8 +74,11 @@ def encode_head(
     Raises ValueError for a line break or another control character in any of them: it would
     begin a header, or a request, of somebody else's making.
     """
-    lines = [f"{method} {path} HTTP/1.1", f"host: {host}", f"accept-encoding: {codings}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    own = {"host": host, "accept-encoding": codings}
+    lines = [f"{method} {path} HTTP/1.1"]
+    for name, value in (own | {name.lower(): value for name, value in headers.items()}).items():
+        if name not in _FRAMING:
+            lines.append(f"{name}: {value}")
     for line in lines:
         if not line.isprintable():
             raise ValueError("a control character in a request's head")

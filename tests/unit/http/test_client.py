@@ -165,6 +165,19 @@ def test_only_http_urls_lead_somewhere(url: str) -> None:
         locate(url)
 
 
+def test_each_header_is_said_once_and_a_bodys_end_by_the_client() -> None:
+    headers = {"user-agent": "omni", "User-Agent": "me", "Host": "behind.example"}
+    headers |= {"Accept-Encoding": "gzip", "Content-Length": "3", "Transfer-Encoding": "chunked"}
+    lines = encode_head("POST", "/x", "here", headers).decode().split("\r\n")
+    assert lines == [
+        "POST /x HTTP/1.1",
+        "host: behind.example",
+        "accept-encoding: gzip",
+        "user-agent: me",
+        "",
+    ]
+
+
 def test_locate() -> None:
     assert locate("https://a.example/v1?x=1") == (
         Origin(True, "a.example", 443),
