@@ -24,6 +24,9 @@ Skips = Counter[str]
 MAX_COUNT = 2**53
 #: SQLite's largest integer, hence the ledger's largest amount.
 MAX_NUSD = 2**63 - 1
+#: Year 2200, ms: some decades before ids, which begin with a time, are longer than SQLite's
+#: integers.
+MAX_MS = 7_258_118_400_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Numbers above this are milliseconds, below it seconds (year 5138 in seconds, 1973 in ms).
@@ -130,8 +133,15 @@ def at_ms(value: object, name: str = "timestamp") -> int:
     milliseconds.
 
     Raises:
-        Unreadable: absent or not a time.
+        Unreadable: absent, not a time, before 1970 or more than an id can hold (domain/ids.py).
     """
+    at = _at_ms(value, name)
+    if not 0 < at < MAX_MS:
+        raise Unreadable(f"{name} is out of range")
+    return at
+
+
+def _at_ms(value: object, name: str) -> int:
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from omni_cli.domain.errors import UsageError
+from omni_cli.domain.ids import RANDOM_BITS, make_id
 from omni_cli.domain.imports import ImportProblem
 from omni_cli.domain.record import replace
 from omni_cli.importers import files, importers, load
+from omni_cli.importers.values import MAX_MS, Unreadable, at_ms
 from tests.paths import REPO
 from tests.unit.importers.support import IMPORTS, read, write_lines
 from tests.unit.importers.test_claude_code import line
@@ -302,3 +304,12 @@ def test_skips_are_counted_for_the_caller(tmp_path: Path) -> None:
     skips: Counter[str] = Counter()
     assert len(list(importers["claude-code"].read(path, skips=skips))) == 1
     assert skips == {"lines without usage": 2}
+
+
+@pytest.mark.parametrize(
+    "said", ["2999-01-01T00:00:00Z", "9999-12-31T23:59:59+00:00", 32_472_144_000_000, "1960-01-01"]
+)
+def test_a_time_that_no_id_can_hold_is_left_out_before_the_store_sees_it(said: object) -> None:
+    with pytest.raises(Unreadable, match="timestamp is out of range"):
+        at_ms(said)
+    assert make_id(MAX_MS, (1 << RANDOM_BITS) - 1) < 2**63
