@@ -83,7 +83,7 @@ def test_a_store_of_a_newer_omni_is_left_alone(
 def test_settings_that_cannot_be_written_are_said(
     fleet: Omni, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (home / "config.new").mkdir()
+    (home / "config.toml.new").mkdir()
     ran = fleet("config", "set", "general.zone", "UTC")
     assert ran.code == 3
     assert "cannot write" in ran.err
