@@ -309,7 +309,7 @@ def _schema(path: Path) -> dict[str, object]:
 
     try:
         value = json.loads(_bytes(path))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise UsageError(f"{path} is no JSON: {exc}") from exc
     if not isinstance(value, dict):
         raise UsageError(f"{path} holds no JSON Schema object")

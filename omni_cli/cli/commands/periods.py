@@ -351,7 +351,7 @@ def statusline(
         )
     try:
         given = json.loads(sys.stdin.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise UsageError("what came on stdin is no status JSON")

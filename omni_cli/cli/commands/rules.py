@@ -56,7 +56,7 @@ def read_recorded(path: Path) -> Recorded:
         told = json.loads(path.read_text("utf-8"))
     except OSError as exc:
         raise UsageError(f"cannot read {path}: {exc.strerror}") from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise UsageError(f"{path} is no JSON: {exc}") from exc
     if not isinstance(told, dict):
         raise UsageError(f"{path} holds no request: it is no JSON object")

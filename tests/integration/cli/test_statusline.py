@@ -248,3 +248,10 @@ def test_the_entry_point_goes_the_short_way_for_this_line_alone(
         monkeypatch.setattr(sys, "argv", ["omni", *words])
         __main__.main()
     assert asked == [1]
+
+
+@pytest.mark.parametrize("given", ["[" * 50_000, '{"a":' * 50_000, "[1]", "{", ""])
+def test_what_is_no_status_is_said_however_deep_it_is(omni: Omni, given: str) -> None:
+    result = omni("statusline", stdin=given)
+    assert result.code == 2
+    assert "what came on stdin is no status JSON" in result.err
