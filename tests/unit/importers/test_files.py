@@ -1,6 +1,7 @@
 """Damage of every kind is named by file and line, and the rest is read."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -40,6 +41,18 @@ def test_invalid_utf8_spoils_its_line_only(tmp_path: Path) -> None:
     calls, problems = read("claude-code", path)
     assert [c.message_id for c in calls] == ["msg_1", "msg_3"]
     assert [(p.line, p.reason) for p in problems] == [(2, "not valid UTF-8")]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes have names here")
+def test_a_pipe_among_logs_is_not_waited_for(tmp_path: Path) -> None:
+    project = tmp_path / "projects" / "p"
+    project.mkdir(parents=True)
+    write_lines(project / "b.jsonl", line())
+    (project / "linked.jsonl").symlink_to(write_lines(tmp_path / "c.jsonl", line("msg_2", "req_2")))
+    os.mkfifo(project / "a.jsonl")
+    calls, problems = read("claude-code", tmp_path)
+    assert [c.message_id for c in calls] == ["msg_1", "msg_2"]
+    assert problems == []
 
 
 @pytest.mark.parametrize("tool", list(importers))
