@@ -32,7 +32,7 @@ def app(fleet: Path) -> Iterator[App]:
     notes: list[str] = []
     with App({"OMNI_HOME": str(fleet), "USER": "t"}, durable=False, note=notes.append) as made:
         tests: AbTests = made.abtests
-        tests.rng = random.Random(4)
+        tests.draw = random.Random(4).random
         yield made
 
 

@@ -140,7 +140,8 @@ def test_every_table_fits_and_keeps_names_and_money_whole(
     for args in TABLES:
         piped = omni(*args)
         assert piped.code == 0, (args, piped)
-        money = set(re.findall(r"\$[\d,]+(?:\.\d+)?", piped.out))
+        # What a block comes to moves with the clock, from one run to the next.
+        money = set(re.findall(r"\$[\d,]+(?:\.\d+)?", piped.out.partition("burning ")[0]))
         names, known = set(), {MODEL}
         if args in (*LISTINGS, *WHOLE):
             names = set(omni(*args, "--quiet").out.splitlines())
