@@ -71,6 +71,9 @@ if sys.platform == "win32":
     def allow_open_files(wanted: int) -> None:
         del wanted
 
+    def fork() -> int:
+        raise OSError("processes are not copied here")
+
     def at_terminal() -> bool:
         return sys.stdin is not None and sys.stdin.isatty()
 
@@ -127,6 +130,15 @@ else:
         if soft != resource.RLIM_INFINITY and soft < want:
             with contextlib.suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (want, hard))
+
+    def fork() -> int:
+        """Copy this process: its copy's id, and 0 in the copy. Only where no other thread runs: a
+        lock that it holds would be held for ever in the copy.
+
+        Raises:
+            OSError: the system has no room for another, or copies none.
+        """
+        return os.fork()
 
     def at_terminal() -> bool:
         """Whether this process is in its terminal's foreground, where keys are everybody's."""

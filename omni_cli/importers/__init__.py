@@ -332,7 +332,7 @@ def _cores() -> int:
 
 def _may_fork() -> bool:
     """A lock that another thread holds would be held for ever in the copy."""
-    return hasattr(os, "fork") and threading.active_count() == 1
+    return threading.active_count() == 1
 
 
 def load(

@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from omni_cli import system
 from omni_cli.domain.chat import Usage
 from omni_cli.domain.imports import ImportedCall, by_id
 from omni_cli.importers import Importer, Tally, Wanted
@@ -39,7 +40,7 @@ class Helper:
         answers, said = os.pipe()
         self._answers = os.fdopen(answers, "rb")
         try:
-            self._process = os.fork()
+            self._process = system.fork()
         except OSError:
             self._answers.close()
             os.close(said)

@@ -97,7 +97,7 @@ _MOST_LINES = 500
 
 
 _IMPORT = re.compile(
-    r"^\s*(?:from (omni_cli[\w.]*) import (\([^)]*\)|.+)|import (omni_cli.+))$", re.MULTILINE
+    r"^\s*(?:from (omni_cli(?:\.\w+)*) import (\([^)]*\)|.+)|import (omni_cli.+))$", re.MULTILINE
 )
 
 

@@ -8,7 +8,15 @@ import pytest
 
 from omni_cli.catalog import speeds
 from omni_cli.catalog.load import load_catalog
-from omni_cli.domain.latency import CLASS_CALLS, HOPE, PRIOR_CALLS, Foreseen, Latencies, weighed_ms
+from omni_cli.domain.latency import (
+    CLASS_CALLS,
+    HOPE,
+    PRIOR_CALLS,
+    Expected,
+    Foreseen,
+    Latencies,
+    weighed_ms,
+)
 from omni_cli.domain.models import ModelInfo
 from omni_cli.domain.quality import family_key
 from omni_cli.services.fleet.browse import Listed
@@ -77,7 +85,7 @@ def test_what_was_measured_takes_over_by_its_weight() -> None:
         }.get(model)
 
     before = Latencies([], foreseen)
-    assert before.of("p/known", "chat")[:2] == (8_000.0, "published")
+    assert before.of("p/known", "chat") == Expected(8_000.0, "published")
     assert before.of("p/new", "chat").basis == "not measured"
 
     def after(model: str, calls: int) -> float:
