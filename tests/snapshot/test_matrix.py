@@ -269,7 +269,9 @@ async def test_loading(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             if app.pane is not None and app.pane.loading and _footer_follows(app.screen):
                 break
             await pilot.pause(0.02)
-        await _heard(app)
-        await _heard(app)
+        assert app.pane is not None
+        for loading in (False, True):  # dots under way keep the colours of the theme they began in
+            app.pane.loading = loading
+            await _heard(app)
 
     compare("loading", await walk(app_on(home), waiting, warm=True), home)
