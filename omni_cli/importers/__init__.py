@@ -331,7 +331,7 @@ def _cores() -> int:
 
 
 def _may_fork() -> bool:
-    """A lock that another thread holds would be held for ever in the copy."""
+    """As ``system.fork`` asks."""
     return threading.active_count() == 1
 
 
